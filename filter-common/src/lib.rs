@@ -1,0 +1,23 @@
+//! What the kernel program and the daemon share: packet parsers, subject keys, the precedence of
+//! verdicts, the numbered reasons, and every type that crosses into a map.
+//!
+//! No input or output, no clock, no map calls and no `unsafe` (but the one `Pod` file of the
+//! host's side): what is here runs alike in the kernel, in the daemon and in a unit test.
+#![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code, missing_docs)]
+
+pub mod abi;
+pub mod bytes;
+pub mod flow;
+pub mod limits;
+pub mod name;
+pub mod org;
+pub mod packet;
+pub mod pipeline;
+#[cfg(feature = "user")]
+mod pod;
+pub mod reason;
+pub mod rule;
+pub mod table;
+pub mod tls;
+pub mod verdict;

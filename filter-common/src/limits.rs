@@ -1,0 +1,62 @@
+//! Every bound of the data plane, each with its reason. Capacities of maps are chosen by the daemon
+//! at load time; the numbers here are the ones the program's text depends on.
+
+/// VLAN tags read in front of the network header: customer, provider and one more, as seen on
+/// providers' edges.
+pub const VLAN_TAGS_MAX: u32 = 3;
+/// MPLS labels read in front of the network header: transport, service, and two for fast reroute.
+pub const MPLS_LABELS_MAX: u32 = 4;
+/// IPv6 extension headers walked before a packet is refused. RFC 8200 section 4.1 lists seven, each
+/// once, with destination options twice.
+pub const IPV6_EXTENSIONS_MAX: u32 = 8;
+/// Longest server name that is looked up. A domain name holds at most 253 characters in dotted form
+/// (RFC 1035 section 2.3.4); OpenSSL refuses a server name above 255.
+pub const NAME_LEN_MAX: u32 = 255;
+/// Bytes kept in front of a buffered name, so that whole words can be read from its start.
+pub const NAME_PAD: usize = 8;
+/// Room for a buffered name: the pad, 256 bytes addressed by a `u8`, and one word of slack.
+pub const NAME_BUF: usize = NAME_PAD + 256 + 8;
+/// Eight-byte words of the longest name.
+pub const NAME_WORDS_MAX: u32 = NAME_LEN_MAX / 8 + 1;
+/// Extension headers read in one go. Present-day browsers send 15 to 19; what is beyond is read by
+/// the resumable machine.
+pub const EXTENSIONS_MAX: u32 = 32;
+/// Parser steps that one segment may take: enough for a segment of one-byte records (six bytes and
+/// two steps each) of 1,500 bytes. A segment that needs more is refused with its own reason.
+pub const STEPS_MAX: u32 = 640;
+/// Segments of an unfinished ClientHello whose bytes are remembered by a keyed hash.
+pub const SEGMENT_HASHES: usize = 4;
+/// Segments of one flow held before its client is reset rather than starved. TCP gives up a segment
+/// after 15 retransmissions by default (Linux `tcp_retries2`).
+pub const HOLDS_MAX: u32 = 24;
+/// Ways of a set of flow slots and of a set of ClientHello slots.
+pub const WAYS: usize = 4;
+/// Attempts to claim a set of flow slots before the packet is held: a claim lasts well under a
+/// microsecond.
+pub const CLAIM_TRIES: u32 = 64;
+/// Milliseconds of idleness after which a SYN may reset an unfinished entry, and after which a slot
+/// of an unfinished ClientHello may be taken by another organisation.
+pub const IDLE_MS: u32 = 10_000;
+/// Slots of a bucket: one cache line of eight-byte slots.
+pub const BUCKET_SLOTS: usize = 8;
+/// Slots of the table of attached interfaces.
+pub const INTERFACES: u32 = 256;
+/// Highest organisation number (with segments): numbers are `u16`, 0 is "none" and 65,535 is a mark.
+pub const ORGS_MAX: u32 = 65_534;
+/// Most pages of the IPv4 enrolment index: one of 128 KiB for each /16 in use in each realm.
+pub const ORG4_PAGES_MAX: u32 = 512;
+/// Widest enrolment of one organisation, all its IPv4 prefixes together: a /20.
+pub const ORG_IPV4_ADDRESSES_MAX: u64 = 1 << 12;
+/// Widest enrolment of one organisation, all its IPv6 prefixes together: a /40, counted in /64.
+pub const ORG_IPV6_SUBNETS_MAX: u64 = 1 << 24;
+/// Room for reason counters of an organisation: reasons in use are fewer (see `reason`).
+pub const REASONS: usize = 64;
+/// Categories: a number below 64, never reused.
+pub const CATEGORIES: usize = 64;
+/// Largest packet offset the program addresses, minus one; a power of two because it is a mask.
+/// Frames without multi-buffer end before 4 KiB.
+pub const OFFSET_MASK: u32 = 0x3fff;
+/// Bytes of one segment that are hashed at most: a frame without multi-buffer fits.
+pub const SEGMENT_BYTES_MAX: u32 = 4096;
+
+const _: () = assert!(WAYS == 4 && BUCKET_SLOTS * 8 == 64 && REASONS <= 64 && CATEGORIES == 64);

@@ -1,0 +1,22 @@
+//! `aya::Pod` for the types of `abi`: plain integers without padding, any bit pattern valid.
+#![expect(unsafe_code, reason = "aya::Pod is an unsafe trait; nothing else here is unsafe")]
+
+use crate::abi::{
+    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSet, Interface, NetEntry,
+    Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Scratch,
+};
+
+macro_rules! pod {
+    ($($name:ident),+) => {
+        $(
+            // SAFETY: `repr(C)`, integers and arrays of integers only, no implicit padding (sizes
+            // are asserted in `abi`), so that every bit pattern is a value.
+            unsafe impl aya::Pod for $name {}
+        )+
+    };
+}
+
+pod!(
+    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSet, Interface, NetEntry,
+    Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Scratch
+);

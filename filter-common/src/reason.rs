@@ -1,0 +1,141 @@
+//! Why: one number of one list. It is the counter's index, the metric's label and the log's word.
+//! Every packet of an enrolled organisation ends in exactly one. A number is never reused.
+
+use crate::verdict::Verdict;
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $label:literal, $verdict:ident;)+) => {
+        /// A numbered reason. The order of numbers has no meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Reason { $($(#[doc = $doc])+ $name = $number,)+ }
+
+        impl Reason {
+            /// Every reason in use.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name,)+];
+
+            /// The reason with this number, if there is one.
+            #[must_use]
+            pub fn from_number(number: u32) -> Option<Reason> {
+                match number { $($number => Some(Reason::$name),)+ _ => None }
+            }
+
+            /// The word for logs, metrics and JSON.
+            #[must_use]
+            pub fn label(self) -> &'static str {
+                match self { $(Reason::$name => $label,)+ }
+            }
+
+            /// One sentence of help.
+            #[must_use]
+            pub fn help(self) -> &'static str {
+                match self { $(Reason::$name => concat!($($doc),+),)+ }
+            }
+
+            /// What a packet with this reason meets.
+            #[must_use]
+            pub fn verdict(self) -> Verdict {
+                match self { $(Reason::$name => Verdict::$verdict,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Destination is the portal, a configured resolver or other infrastructure of the provider.
+    PassInfrastructure = 1, "pass_infrastructure", Pass;
+    /// The organisation's timed bypass is in force.
+    PassBypass = 2, "pass_bypass", Pass;
+    /// A local allow list or a permitted service names the destination.
+    PassLocalAllow = 3, "pass_local_allow", Pass;
+    /// TCP data behind the point where the flow was judged.
+    PassData = 4, "pass_data", Pass;
+    /// TCP segment without payload.
+    PassNoPayload = 5, "pass_no_payload", Pass;
+    /// SYN: the flow's entry was made.
+    PassSyn = 6, "pass_syn", Pass;
+    /// Segment of a ClientHello whose name is not complete yet.
+    PassHelloPart = 7, "pass_hello_part", Pass;
+    /// ClientHello whose name no entry and no policy forbids.
+    PassHelloName = 8, "pass_hello_name", Pass;
+    /// ClientHello without a server name.
+    PassHelloNoName = 9, "pass_hello_no_name", Pass;
+    /// First data of the flow is not a TLS ClientHello.
+    PassNotTls = 10, "pass_not_tls", Pass;
+    /// Retransmission of bytes that passed before, unchanged.
+    PassRetransmission = 11, "pass_retransmission", Pass;
+    /// UDP datagram.
+    PassUdp = 12, "pass_udp", Pass;
+    /// Other protocol than TCP and UDP.
+    PassOtherProtocol = 13, "pass_other_protocol", Pass;
+    /// Later fragment of a UDP datagram, whose first fragment is judged.
+    PassUdpFragment = 14, "pass_udp_fragment", Pass;
+    /// TCP data of a flow whose start was not seen, and which starts no ClientHello.
+    PassNoFlow = 15, "pass_no_flow", Pass;
+    /// The operator's switch that passes everything is on.
+    PassAll = 16, "pass_all", Pass;
+    /// Destination address is in the unified registry.
+    BlockUnifiedAddress = 20, "block_unified_address", Block;
+    /// Destination address is in the education registry.
+    BlockNsorAddress = 21, "block_nsor_address", Block;
+    /// Destination address is on a local deny list or belongs to a denied service.
+    BlockLocalAddress = 22, "block_local_address", Block;
+    /// Destination address has a category above the age mark.
+    BlockAgeAddress = 23, "block_age_address", Block;
+    /// Server name is in the unified registry.
+    BlockUnifiedName = 24, "block_unified_name", Block;
+    /// Server name is in the education registry.
+    BlockNsorName = 25, "block_nsor_name", Block;
+    /// Server name is on a local deny list or belongs to a denied service.
+    BlockLocalName = 26, "block_local_name", Block;
+    /// Server name has a category above the age mark.
+    BlockAgeName = 27, "block_age_name", Block;
+    /// The profile allows listed destinations only, and this one is not listed or shows no name.
+    BlockAllowOnly = 28, "block_allow_only", Block;
+    /// Destination address is suspicious or in a warned category.
+    WarnAddress = 29, "warn_address", Warn;
+    /// Server name is suspicious or in a warned category.
+    WarnName = 30, "warn_name", Warn;
+    /// Forbidden behind MPLS, where no return label is configured: dropped without an answer.
+    BlockMplsNoReturn = 31, "block_mpls_no_return", Block;
+    /// Segment out of order while the ClientHello is unfinished.
+    HoldOutOfOrder = 32, "hold_out_of_order", Hold;
+    /// Retransmission whose bytes differ from, or cannot be compared with, those that passed.
+    HoldAltered = 33, "hold_altered", Hold;
+    /// SYN in the middle of an unfinished start of a flow.
+    HoldSyn = 34, "hold_syn", Hold;
+    /// SYN above the organisation's limit of new flows.
+    HoldSynLimit = 35, "hold_syn_limit", Hold;
+    /// The flow's set is claimed by another processor, or flows are being handed to a new program.
+    HoldBusy = 36, "hold_busy", Hold;
+    /// No slot is free for a new flow or an unfinished ClientHello.
+    HoldNoSlot = 37, "hold_no_slot", Hold;
+    /// Fragment of TCP, or first fragment of UDP to port 53 or 443.
+    RefuseFragment = 38, "refuse_fragment", Refuse;
+    /// More tags, labels or extension headers than are read.
+    RefuseHeaders = 39, "refuse_headers", Refuse;
+    /// Data in a SYN (TCP Fast Open): refused so that it comes again after the handshake.
+    RefuseSynData = 40, "refuse_syn_data", Refuse;
+    /// Urgent data before the flow was judged: the server's stream would differ from the judged one.
+    RefuseUrgent = 41, "refuse_urgent", Refuse;
+    /// Lengths of the network or transport header do not agree with the frame.
+    RefuseMalformed = 42, "refuse_malformed", Refuse;
+    /// The step budget of the ClientHello parser ran out.
+    RefuseStepLimit = 43, "refuse_step_limit", Refuse;
+    /// State of an unfinished ClientHello was lost: the client is reset.
+    RefuseStateLost = 44, "refuse_state_lost", Refuse;
+    /// Too many segments of the flow were held: the client is reset rather than starved.
+    RefuseStarved = 45, "refuse_starved", Refuse;
+    /// ClientHello with a server name that no server accepts.
+    RefuseHelloName = 46, "refuse_hello_name", Refuse;
+    /// Frame that the program could not read back after it had measured it; a fault to report.
+    RefuseInternal = 47, "refuse_internal", Refuse;
+}
+
+impl Reason {
+    /// The number as an index of counters.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self as u32
+    }
+}

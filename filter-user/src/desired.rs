@@ -1,0 +1,124 @@
+//! The state that the maps are to be in: what compilation gives and what `kernel` applies. Pure data,
+//! content-addressed: classes and policies stand here by value, and their rows are `kernel`'s affair.
+
+use std::net::IpAddr;
+
+use filter_common::abi::{Class, Policy};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// A host name, suffix or address with its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// Key by `filter_common::name` (name, IPv4 host, IPv6 host).
+    pub key: u64,
+    /// Index into [`Desired::classes`].
+    pub class: u16,
+    /// Number of the entry that is told on a block.
+    pub entry: u32,
+}
+
+/// A prefix of destination addresses. Its class holds those of the prefixes around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetSubject<N> {
+    /// The prefix, host bits zero.
+    pub net: N,
+    /// Index into [`Desired::classes`].
+    pub class: u16,
+    /// Number of the entry that is told on a block.
+    pub entry: u32,
+}
+
+/// An enrolled organisation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Organisation {
+    /// The operator's id, unique.
+    pub id: String,
+    /// Realm number its prefixes belong to.
+    pub realm: u16,
+    /// Its prefixes, host bits zero, no overlap with any other organisation of the realm.
+    pub prefixes: Vec<IpNet>,
+    /// What it restricts now.
+    pub policy: Policy,
+    /// Monotonic clock in nanoseconds up to which everything but mandatory entries passes; 0: none.
+    pub bypass_until_ns: u64,
+}
+
+/// Answer to a blocked flow behind MPLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MplsReply {
+    /// None: drop.
+    #[default]
+    None,
+    /// Without labels.
+    Unlabelled,
+    /// With this 20-bit label.
+    Label(u32),
+}
+
+/// An interface that the program is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceRow {
+    /// Name, for messages.
+    pub name: String,
+    /// Number in this network namespace.
+    pub ifindex: u32,
+    /// Whether sources behind it are matched against organisations.
+    pub organisations: bool,
+    /// Realm of its untagged frames (and of all its frames if `vlan_realms` is empty).
+    pub realm: u16,
+    /// Realm by outermost VLAN id; VLANs that are not listed belong to no realm then.
+    pub vlan_realms: Vec<(u16, u16)>,
+    /// Answer behind MPLS.
+    pub mpls_reply: MplsReply,
+}
+
+/// Everything that the maps are to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// Number of realms; realm numbers are below it.
+    pub realms: u16,
+    /// Attached interfaces.
+    pub interfaces: Vec<InterfaceRow>,
+    /// Distinct classes that subjects refer to; index 0 is the empty class and refers to nothing.
+    pub classes: Vec<Class>,
+    /// Names and single addresses, sorted by key, keys distinct.
+    pub subjects: Vec<Subject>,
+    /// IPv4 prefixes shorter than /32, sorted.
+    pub nets4: Vec<NetSubject<Ipv4Net>>,
+    /// IPv6 prefixes shorter than /128, sorted.
+    pub nets6: Vec<NetSubject<Ipv6Net>>,
+    /// Enrolled organisations, sorted by id.
+    pub organisations: Vec<Organisation>,
+    /// New flows that one organisation may open in a second.
+    pub syn_limit: u32,
+    /// The operator's switch: everything passes.
+    pub pass_all: bool,
+}
+
+/// Sizes of the flow tables, fixed while a set of maps lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowSizes {
+    /// Flow slots; a power of two, at least 4,096.
+    pub flows: u32,
+    /// Slots for unfinished ClientHellos; a power of two, at least 1,024.
+    pub hellos: u32,
+}
+
+impl Default for FlowSizes {
+    fn default() -> Self {
+        FlowSizes { flows: 1 << 18, hellos: 1 << 14 }
+    }
+}
+
+/// Key of a destination address as a subject.
+#[must_use]
+pub fn address_key(seed: u64, address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(v4) => filter_common::name::ipv4_key(seed, u32::from(v4)),
+        IpAddr::V6(v6) => {
+            let bits = u128::from(v6);
+            let halves = ((bits >> 64) as u64, bits as u64);
+            filter_common::name::ipv6_key(seed, halves.0, halves.1)
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The way into the kernel: loading, the diff of map operations, reading back.

@@ -1,0 +1,3 @@
+//! The `schoolgate` binary.
+
+fn main() {}
