@@ -414,7 +414,7 @@ const _: () = {
     assert!(size_of::<HelloSlot>() == 336);
     assert!(size_of::<OrgRate>() == 8);
     assert!(size_of::<Outcome>() == 32);
-    assert!(size_of::<Scratch>() == 264);
+    assert!(size_of::<Scratch>() == 256);
     assert!(size_of::<OrgCounters>() == 512);
     assert!(size_of::<CategoryCounters>() == 512);
 };
