@@ -1,1 +1,6 @@
 //! What the tests, the demo and the benchmark share.
+
+pub mod frame_reader;
+pub mod frames;
+pub mod hello;
+pub mod reference;

@@ -1,0 +1,375 @@
+//! The naive reference: reads a whole stream at once for the server name, and decides by walking
+//! plain lists, straight from the text of the precedence. Shares no code with the program.
+
+use std::net::IpAddr;
+
+use filter_common::reason::Reason;
+use ipnet::IpNet;
+
+use crate::hello::HANDSHAKE;
+
+/// What a TLS server makes of the first bytes of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Understood {
+    /// The bytes are no TLS handshake.
+    NotTls,
+    /// The ClientHello is not whole, and its name cannot be known.
+    Unfinished,
+    /// A name, as sent.
+    Name(Vec<u8>),
+    /// A whole ClientHello without a name.
+    NoName,
+    /// A ClientHello that no server accepts.
+    Broken,
+}
+
+/// Reads a stream from its first byte.
+#[must_use]
+pub fn understand(stream: &[u8]) -> Understood {
+    let mut message = Vec::new();
+    let mut rest = stream;
+    while let Some((head, behind)) = rest.split_first_chunk::<5>() {
+        if !matches!(head[0], 20 | 21 | HANDSHAKE) || head[1] != 3 {
+            return if message.is_empty() {
+                Understood::NotTls
+            } else {
+                Understood::Broken
+            };
+        }
+        let len = usize::from(u16::from_be_bytes([head[3], head[4]]));
+        let content = behind.get(..len).unwrap_or(behind);
+        if head[0] == HANDSHAKE {
+            message.extend(content);
+        }
+        rest = behind.get(len..).unwrap_or_default();
+    }
+    understand_message(&message)
+}
+
+fn understand_message(message: &[u8]) -> Understood {
+    let Some((head, body)) = message.split_first_chunk::<4>() else {
+        return Understood::Unfinished;
+    };
+    if head[0] != 1 {
+        return Understood::NotTls;
+    }
+    let len = usize::from(head[1]) << 16 | usize::from(head[2]) << 8 | usize::from(head[3]);
+    let whole = body.len() >= len;
+    match name_in_hello(body.get(..len).unwrap_or(body)) {
+        Some(found) => found,
+        None if whole => Understood::NoName,
+        None => Understood::Unfinished,
+    }
+}
+
+fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = bytes.split_at_checked(count)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+fn take_number(bytes: &mut &[u8], width: usize) -> Option<usize> {
+    Some(
+        take(bytes, width)?
+            .iter()
+            .fold(0, |value, byte| value << 8 | usize::from(*byte)),
+    )
+}
+
+fn name_in_hello(mut body: &[u8]) -> Option<Understood> {
+    take(&mut body, 34)?;
+    for width in [1, 2, 1] {
+        let len = take_number(&mut body, width)?;
+        take(&mut body, len)?;
+    }
+    take(&mut body, 2)?;
+    loop {
+        let kind = take_number(&mut body, 2)?;
+        let len = take_number(&mut body, 2)?;
+        if kind == 0 {
+            take(&mut body, 3)?;
+            let len = take_number(&mut body, 2)?;
+            return Some(Understood::Name(take(&mut body, len)?.to_vec()));
+        }
+        take(&mut body, len)?;
+    }
+}
+
+/// A registry that an entry is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// Infrastructure of the provider.
+    Infrastructure,
+    /// The unified registry, with a category.
+    Unified(u8),
+    /// The education registry, with a category.
+    Nsor(u8),
+    /// A local list, by its number.
+    Local(u8),
+    /// The suspicious registry, with a category.
+    Suspicious(u8),
+}
+
+/// What an entry names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A host name alone.
+    Host(String),
+    /// A domain and everything below it.
+    Domain(String),
+    /// An address or a prefix.
+    Net(IpNet),
+}
+
+/// One line of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What it names.
+    pub subject: Subject,
+    /// Where it stands.
+    pub tier: Tier,
+}
+
+impl Entry {
+    /// A host name alone.
+    #[must_use]
+    pub fn host(name: &str, tier: Tier) -> Entry {
+        Entry {
+            subject: Subject::Host(name.to_owned()),
+            tier,
+        }
+    }
+
+    /// A domain and everything below it.
+    #[must_use]
+    pub fn domain(name: &str, tier: Tier) -> Entry {
+        Entry {
+            subject: Subject::Domain(name.to_owned()),
+            tier,
+        }
+    }
+
+    /// An address or a prefix, as text.
+    ///
+    /// # Panics
+    /// If it is neither.
+    #[must_use]
+    pub fn net(text: &str, tier: Tier) -> Entry {
+        let net = text
+            .parse()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        match net {
+            Ok(net) => Entry {
+                subject: Subject::Net(net),
+                tier,
+            },
+            Err(error) => panic!("{text} is no prefix: {error}"),
+        }
+    }
+
+    /// How long the match is: names in bytes, prefixes in bits. `None`: no match.
+    fn matches(&self, destination: IpAddr, name: Option<&str>) -> Option<usize> {
+        match (&self.subject, name) {
+            (Subject::Net(net), _) => net
+                .contains(&destination)
+                .then(|| usize::from(net.prefix_len())),
+            (Subject::Host(host), Some(name)) => (host == name).then_some(host.len() * 2 + 1),
+            (Subject::Domain(domain), Some(name)) => {
+                let below = name
+                    .strip_suffix(domain.as_str())
+                    .is_some_and(|rest| rest.ends_with('.'));
+                (domain == name || below).then_some(domain.len() * 2)
+            }
+            (_, None) => None,
+        }
+    }
+
+    fn is_address(&self) -> bool {
+        matches!(self.subject, Subject::Net(_))
+    }
+}
+
+/// A profile, as lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// Education registry categories forbidden everywhere.
+    pub mandatory: Vec<u8>,
+    /// Local lists allowed.
+    pub allow: Vec<u8>,
+    /// Local lists denied.
+    pub deny: Vec<u8>,
+    /// Education registry categories blocked.
+    pub block: Vec<u8>,
+    /// Education registry categories above the age mark.
+    pub age: Vec<u8>,
+    /// Education registry categories warned of.
+    pub warn: Vec<u8>,
+    /// Suspicious categories warned of.
+    pub suspicious: Vec<u8>,
+    /// Only what is allowed passes.
+    pub allow_only: bool,
+    /// The organisation's bypass is in force.
+    pub bypass: bool,
+}
+
+/// What is known of a flow when it is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known<'a> {
+    /// Its first packet: the destination alone, a name may follow.
+    Destination,
+    /// A name, in lower case and without a trailing dot.
+    Name(&'a str),
+    /// There will be no name.
+    NoName,
+}
+
+/// Decides as the precedence says (design, section 3), step by step. `None`: nothing decides, the
+/// packet passes by what it is.
+#[must_use]
+pub fn decide(
+    entries: &[Entry],
+    profile: &Profile,
+    destination: IpAddr,
+    known: Known<'_>,
+) -> Option<Reason> {
+    let name = if let Known::Name(name) = known {
+        Some(name)
+    } else {
+        None
+    };
+    let listed: Vec<&Entry> = entries
+        .iter()
+        .filter(|entry| entry.matches(destination, name).is_some())
+        .collect();
+    // Names are longer subjects than addresses: what is known last is the narrowest.
+    let longest = |wanted: &dyn Fn(Tier) -> bool| {
+        (listed.iter().filter(|entry| wanted(entry.tier)))
+            .max_by_key(|entry| (!entry.is_address(), entry.matches(destination, name)))
+            .map(|entry| entry.is_address())
+    };
+    let nsor = |categories: &[u8]| {
+        let categories = categories.to_vec();
+        longest(&move |tier| matches!(tier, Tier::Nsor(category) if categories.contains(&category)))
+    };
+    let local = |lists: &[u8]| {
+        let lists = lists.to_vec();
+        longest(&move |tier| matches!(tier, Tier::Local(list) if lists.contains(&list)))
+    };
+    let pick =
+        |address: bool, on_address, on_name| Some(if address { on_address } else { on_name });
+    let first = known == Known::Destination;
+
+    if longest(&|tier| tier == Tier::Infrastructure).is_some() {
+        return Some(Reason::PassInfrastructure);
+    }
+    let unified = longest(&|tier| matches!(tier, Tier::Unified(_)));
+    let forbidden = nsor(&profile.mandatory);
+    if unified.is_some() || forbidden.is_some() {
+        // Statistics name the education registry first, by whichever category it blocks.
+        let both = [profile.mandatory.clone(), profile.block.clone()].concat();
+        return match (nsor(&both), unified) {
+            (Some(address), _) => pick(address, Reason::BlockNsorAddress, Reason::BlockNsorName),
+            (None, address) => pick(
+                address.unwrap_or(false),
+                Reason::BlockUnifiedAddress,
+                Reason::BlockUnifiedName,
+            ),
+        };
+    }
+    if profile.bypass {
+        return if first {
+            None
+        } else {
+            Some(Reason::PassBypass)
+        };
+    }
+    if local(&profile.allow).is_some() {
+        return if first {
+            None
+        } else {
+            Some(Reason::PassLocalAllow)
+        };
+    }
+    let steps = [
+        (
+            local(&profile.deny),
+            Reason::BlockLocalAddress,
+            Reason::BlockLocalName,
+        ),
+        (
+            nsor(&profile.block),
+            Reason::BlockNsorAddress,
+            Reason::BlockNsorName,
+        ),
+        (
+            nsor(&profile.age),
+            Reason::BlockAgeAddress,
+            Reason::BlockAgeName,
+        ),
+    ];
+    for (found, on_address, on_name) in steps {
+        if let Some(address) = found {
+            return pick(address, on_address, on_name);
+        }
+    }
+    if profile.allow_only && !first {
+        return Some(Reason::BlockAllowOnly);
+    }
+    let suspicious = |tier| matches!(tier, Tier::Suspicious(n) if profile.suspicious.contains(&n));
+    let warned = [nsor(&profile.warn), longest(&suspicious)]
+        .into_iter()
+        .flatten()
+        .min();
+    warned.and_then(|address| pick(address, Reason::WarnAddress, Reason::WarnName))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hello::{Hello, LAST, rerecord};
+
+    #[test]
+    fn the_name_is_known_with_its_last_byte() {
+        let hello = Hello {
+            position: LAST,
+            ..Hello::named("www.example.com")
+        }
+        .bytes();
+        let end = hello.len();
+        assert_eq!(
+            understand(&hello),
+            Understood::Name(b"www.example.com".to_vec())
+        );
+        assert_eq!(understand(&hello[..end - 1]), Understood::Unfinished);
+        assert_eq!(
+            understand(&rerecord(&hello, 9)),
+            Understood::Name(b"www.example.com".to_vec())
+        );
+        assert_eq!(understand(&Hello::default().bytes()), Understood::NoName);
+        assert_eq!(understand(b"GET / HTTP/1.1\r\n"), Understood::NotTls);
+    }
+
+    #[test]
+    fn mandatory_beats_allow_and_bypass() {
+        let entries = [
+            Entry::domain("example.com", Tier::Unified(3)),
+            Entry::host("www.example.com", Tier::Local(1)),
+        ];
+        let profile = Profile {
+            allow: vec![1],
+            bypass: true,
+            ..Profile::default()
+        };
+        let destination = IpAddr::from([192, 0, 2, 1]);
+        let known = Known::Name("www.example.com");
+        let found = decide(&entries, &profile, destination, known);
+        assert_eq!(found, Some(Reason::BlockUnifiedName));
+        let other = decide(
+            &entries,
+            &profile,
+            destination,
+            Known::Name("notexample.com"),
+        );
+        assert_eq!(other, Some(Reason::PassBypass));
+    }
+}
