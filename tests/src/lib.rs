@@ -1,6 +1,8 @@
 //! What the tests, the demo and the benchmark share.
 
+pub mod cases;
 pub mod frame_reader;
 pub mod frames;
 pub mod hello;
 pub mod reference;
+pub mod setup;

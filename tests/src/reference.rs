@@ -223,6 +223,80 @@ pub enum Known<'a> {
     NoName,
 }
 
+/// The entries that match, with what they are asked for.
+struct Listed<'a> {
+    entries: Vec<(&'a Entry, usize)>,
+}
+
+impl Listed<'_> {
+    /// Whether any of these entries matches, and then whether the longest is an address. Names are
+    /// longer subjects than addresses: what is known last is the narrowest.
+    fn longest(&self, wanted: impl Fn(Tier) -> bool) -> Option<bool> {
+        (self.entries.iter().filter(|(entry, _)| wanted(entry.tier)))
+            .max_by_key(|(entry, len)| (!entry.is_address(), *len))
+            .map(|(entry, _)| entry.is_address())
+    }
+
+    fn nsor(&self, categories: &[u8]) -> Option<bool> {
+        self.longest(|tier| matches!(tier, Tier::Nsor(category) if categories.contains(&category)))
+    }
+
+    fn local(&self, lists: &[u8]) -> Option<bool> {
+        self.longest(|tier| matches!(tier, Tier::Local(list) if lists.contains(&list)))
+    }
+
+    /// Step 3. Statistics name the education registry first, by whichever category it blocks.
+    fn mandatory(&self, profile: &Profile) -> Option<Reason> {
+        let unified = self.longest(|tier| matches!(tier, Tier::Unified(_)));
+        let forbidden = self.nsor(&profile.mandatory);
+        unified.or(forbidden)?;
+        let blocked = self.nsor(&[profile.mandatory.clone(), profile.block.clone()].concat());
+        Some(match (blocked, unified) {
+            (Some(true), _) => Reason::BlockNsorAddress,
+            (Some(false), _) => Reason::BlockNsorName,
+            (None, Some(true)) => Reason::BlockUnifiedAddress,
+            (None, _) => Reason::BlockUnifiedName,
+        })
+    }
+
+    /// Steps 6 to 8.
+    fn denied(&self, profile: &Profile) -> Option<Reason> {
+        [
+            (
+                self.local(&profile.deny),
+                Reason::BlockLocalAddress,
+                Reason::BlockLocalName,
+            ),
+            (
+                self.nsor(&profile.block),
+                Reason::BlockNsorAddress,
+                Reason::BlockNsorName,
+            ),
+            (
+                self.nsor(&profile.age),
+                Reason::BlockAgeAddress,
+                Reason::BlockAgeName,
+            ),
+        ]
+        .into_iter()
+        .find_map(|(found, address, name)| Some(if found? { address } else { name }))
+    }
+
+    /// Step 10.
+    fn warned(&self, profile: &Profile) -> Option<Reason> {
+        let warns = |tier| match tier {
+            Tier::Nsor(category) => profile.warn.contains(&category),
+            Tier::Suspicious(category) => profile.suspicious.contains(&category),
+            _ => false,
+        };
+        Some(if self.longest(warns)? {
+            Reason::WarnAddress
+        } else {
+            Reason::WarnName
+        })
+    }
+}
+
 /// Decides as the precedence says (design, section 3), step by step. `None`: nothing decides, the
 /// packet passes by what it is.
 #[must_use]
@@ -237,90 +311,39 @@ pub fn decide(
     } else {
         None
     };
-    let listed: Vec<&Entry> = entries
-        .iter()
-        .filter(|entry| entry.matches(destination, name).is_some())
-        .collect();
-    // Names are longer subjects than addresses: what is known last is the narrowest.
-    let longest = |wanted: &dyn Fn(Tier) -> bool| {
-        (listed.iter().filter(|entry| wanted(entry.tier)))
-            .max_by_key(|entry| (!entry.is_address(), entry.matches(destination, name)))
-            .map(|entry| entry.is_address())
+    let matching = |entry| Some((entry, Entry::matches(entry, destination, name)?));
+    let listed = Listed {
+        entries: entries.iter().filter_map(matching).collect(),
     };
-    let nsor = |categories: &[u8]| {
-        let categories = categories.to_vec();
-        longest(&move |tier| matches!(tier, Tier::Nsor(category) if categories.contains(&category)))
+    let later = |reason| {
+        if known == Known::Destination {
+            None
+        } else {
+            Some(reason)
+        }
     };
-    let local = |lists: &[u8]| {
-        let lists = lists.to_vec();
-        longest(&move |tier| matches!(tier, Tier::Local(list) if lists.contains(&list)))
-    };
-    let pick =
-        |address: bool, on_address, on_name| Some(if address { on_address } else { on_name });
-    let first = known == Known::Destination;
-
-    if longest(&|tier| tier == Tier::Infrastructure).is_some() {
+    if listed
+        .longest(|tier| tier == Tier::Infrastructure)
+        .is_some()
+    {
         return Some(Reason::PassInfrastructure);
     }
-    let unified = longest(&|tier| matches!(tier, Tier::Unified(_)));
-    let forbidden = nsor(&profile.mandatory);
-    if unified.is_some() || forbidden.is_some() {
-        // Statistics name the education registry first, by whichever category it blocks.
-        let both = [profile.mandatory.clone(), profile.block.clone()].concat();
-        return match (nsor(&both), unified) {
-            (Some(address), _) => pick(address, Reason::BlockNsorAddress, Reason::BlockNsorName),
-            (None, address) => pick(
-                address.unwrap_or(false),
-                Reason::BlockUnifiedAddress,
-                Reason::BlockUnifiedName,
-            ),
-        };
+    if let Some(reason) = listed.mandatory(profile) {
+        return Some(reason);
     }
     if profile.bypass {
-        return if first {
-            None
-        } else {
-            Some(Reason::PassBypass)
-        };
+        return later(Reason::PassBypass);
     }
-    if local(&profile.allow).is_some() {
-        return if first {
-            None
-        } else {
-            Some(Reason::PassLocalAllow)
-        };
+    if listed.local(&profile.allow).is_some() {
+        return later(Reason::PassLocalAllow);
     }
-    let steps = [
-        (
-            local(&profile.deny),
-            Reason::BlockLocalAddress,
-            Reason::BlockLocalName,
-        ),
-        (
-            nsor(&profile.block),
-            Reason::BlockNsorAddress,
-            Reason::BlockNsorName,
-        ),
-        (
-            nsor(&profile.age),
-            Reason::BlockAgeAddress,
-            Reason::BlockAgeName,
-        ),
-    ];
-    for (found, on_address, on_name) in steps {
-        if let Some(address) = found {
-            return pick(address, on_address, on_name);
-        }
+    if let Some(reason) = listed.denied(profile) {
+        return Some(reason);
     }
-    if profile.allow_only && !first {
+    if profile.allow_only && known != Known::Destination {
         return Some(Reason::BlockAllowOnly);
     }
-    let suspicious = |tier| matches!(tier, Tier::Suspicious(n) if profile.suspicious.contains(&n));
-    let warned = [nsor(&profile.warn), longest(&suspicious)]
-        .into_iter()
-        .flatten()
-        .min();
-    warned.and_then(|address| pick(address, Reason::WarnAddress, Reason::WarnName))
+    listed.warned(profile)
 }
 
 #[cfg(test)]
