@@ -6,3 +6,4 @@ pub mod frames;
 pub mod hello;
 pub mod reference;
 pub mod setup;
+pub mod twin;
