@@ -1,6 +1,7 @@
 //! The XDP program by the second toolchain, then the daemon that carries it, and what runs on both.
 
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::packages::{self, Install};
 use crate::setup::Toolchain;
-use crate::shell::{cargo, clean, run, say};
+use crate::shell::{cargo, clean, make_dir, run, say};
 use crate::{paths, setup};
 
 /// Which of the two programs is built.
@@ -147,28 +148,25 @@ pub(crate) fn xdp_object(abi: Abi) -> PathBuf {
 ///
 /// When the compiler fails.
 pub(crate) fn daemon(abi: Abi) -> Result<PathBuf> {
-    let target = match abi {
-        Abi::Current => paths::target(),
-        // A directory of its own, lest the two push each other's objects out.
-        Abi::Next => paths::target().join("abi-next"),
-    };
     let mut command = cargo();
-    command
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--package",
-            "filter-user",
-            "--target-dir",
-        ])
-        .arg(&target)
-        .args(abi.features());
-    if abi == Abi::Next {
-        command.env("SCHOOLGATE_XDP_OBJECT", xdp_object(abi));
+    command.args(["build", "--quiet", "--release", "--package", "filter-user"]);
+    command.args(abi.features());
+    let built = paths::target().join("release/schoolgate");
+    if abi == Abi::Current {
+        run(&mut command)?;
+        return Ok(built);
     }
-    run(&mut command)?;
-    Ok(target.join("release/schoolgate"))
+    // The same directory, so that all dependencies are built once; cargo keeps the two apart but
+    // for the last link, so this one is copied away.
+    run(command.env("SCHOOLGATE_XDP_OBJECT", xdp_object(abi)))?;
+    let kept = paths::target().join("abi-next/schoolgate");
+    make_dir(&paths::target().join("abi-next"))?;
+    // A new file: the old one may still be running.
+    let fresh = kept.with_extension("new");
+    fs::copy(&built, &fresh)
+        .and_then(|_| fs::rename(&fresh, &kept))
+        .with_context(|| format!("could not copy {} to {}", built.display(), kept.display()))?;
+    Ok(kept)
 }
 
 /// Builds everything and shows the filter at work.

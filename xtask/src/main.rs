@@ -1,10 +1,16 @@
 //! The project's tasks: `cargo xtask <task>`. A laptop and CI run the same ones.
 
+mod binaries;
+mod budget;
 mod build;
 mod packages;
 mod paths;
+mod report;
 mod setup;
 mod shell;
+mod stream;
+mod test;
+mod transcript;
 
 use std::process::ExitCode;
 
@@ -27,6 +33,8 @@ enum Task {
     Setup,
     /// Build the XDP program and the daemon that carries it
     Build(build::Options),
+    /// Run every test of the workspace on this kernel
+    Test(test::Options),
     /// Show the filter at work in network namespaces
     #[command(disable_help_flag = true)]
     Demo(Forwarded),
@@ -60,6 +68,7 @@ fn run(task: Task, install: packages::Install) -> anyhow::Result<()> {
     match task {
         Task::Setup => setup::toolchain(install).map(|toolchain| toolchain.describe()),
         Task::Build(options) => build::build(&options, install),
+        Task::Test(options) => test::test(&options, install),
         Task::Demo(forwarded) => build::demo(&forwarded.arguments, install),
         Task::Bench(forwarded) => build::bench(&forwarded.arguments, install),
     }
