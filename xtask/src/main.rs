@@ -3,6 +3,7 @@
 mod binaries;
 mod budget;
 mod build;
+mod ci;
 mod packages;
 mod paths;
 mod report;
@@ -10,7 +11,9 @@ mod setup;
 mod shell;
 mod stream;
 mod test;
+mod tidy;
 mod transcript;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -35,6 +38,12 @@ enum Task {
     Build(build::Options),
     /// Run every test of the workspace on this kernel
     Test(test::Options),
+    /// Run the kernel and namespace tests on Debian's 6.1 and 6.12 kernels in QEMU
+    TestVm(vm::Options),
+    /// Everything that CI runs: formatting, tidy, clippy, test, test-vm, demo
+    Ci,
+    /// Check the rules of this repository that rustfmt and clippy do not know
+    Tidy,
     /// Show the filter at work in network namespaces
     #[command(disable_help_flag = true)]
     Demo(Forwarded),
@@ -69,6 +78,9 @@ fn run(task: Task, install: packages::Install) -> anyhow::Result<()> {
         Task::Setup => setup::toolchain(install).map(|toolchain| toolchain.describe()),
         Task::Build(options) => build::build(&options, install),
         Task::Test(options) => test::test(&options, install),
+        Task::TestVm(options) => vm::test_vm(&options, install),
+        Task::Ci => ci::ci(install),
+        Task::Tidy => tidy::tidy(),
         Task::Demo(forwarded) => build::demo(&forwarded.arguments, install),
         Task::Bench(forwarded) => build::bench(&forwarded.arguments, install),
     }

@@ -72,7 +72,7 @@ impl Package {
     }
 
     /// Whether the package lists on this machine offer it.
-    fn has_candidate(&self) -> bool {
+    pub(crate) fn has_candidate(&self) -> bool {
         let Ok(policy) = output(Command::new("apt-cache").args(["policy", &self.name])) else {
             return false;
         };
@@ -150,8 +150,7 @@ pub(crate) fn ensure(packages: &[Package], install: Install) -> Result<()> {
         bail!("missing packages; run as root:\n    {typed}");
     }
     if !missing.iter().all(|package| package.has_candidate()) {
-        say("setup: refreshing the package lists (apt-get update)");
-        run(apt_get().arg("update").arg("-qq"))?;
+        refresh(install)?;
     }
     if let Some(absent) = missing.iter().find(|package| !package.has_candidate()) {
         let version = absent
@@ -167,6 +166,19 @@ pub(crate) fn ensure(packages: &[Package], install: Install) -> Result<()> {
         .args(["install", "-y", "-qq", "--no-install-recommends"])
         .args(&names))
     .with_context(|| format!("could not install; run as root:\n    {typed}"))
+}
+
+/// Refreshes the package lists.
+///
+/// # Errors
+///
+/// When that is not allowed or fails.
+pub(crate) fn refresh(install: Install) -> Result<()> {
+    if install == Install::Refused || !may_install() {
+        bail!("the package lists are too old; run as root:\n    apt-get update");
+    }
+    say("setup: refreshing the package lists (apt-get update)");
+    run(apt_get().args(["update", "-qq"]))
 }
 
 fn is_root() -> bool {
