@@ -61,7 +61,6 @@ impl Image {
             make_dir(&root.join(dir))?;
         }
         symlink("/run", root.join("var/run"))?;
-        symlink("busybox", root.join("bin/sh"))?;
         fs::write(root.join("etc/passwd"), PASSWD)?;
         fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n")?;
         fs::write(
