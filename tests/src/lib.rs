@@ -1,1 +1,3 @@
 //! What the tests, the demo and the benchmark share.
+
+pub mod lab;
