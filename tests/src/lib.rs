@@ -1,1 +1,4 @@
 //! What the tests, the demo and the benchmark share.
+
+pub mod demo;
+pub mod lab;
