@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use aya::Pod;
 use aya::maps::MapData;
 use filter_common::abi::{
-    ABI, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSet, Interface,
+    ABI, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface,
     NetEntry, Org, Org6SplitKey, OrgRate, Policy,
 };
 use filter_common::limits::{IDLE_MS, INTERFACES};
@@ -85,7 +85,7 @@ pub struct Tables {
     pub net6_bloom: Array<u64>,
     pub net6: Trie<[u8; 16], [u32; 2]>,
     pub flows: Array<FlowSet>,
-    pub hellos: Array<HelloSet>,
+    pub hellos: Array<HelloSlot>,
     pub org_rates: Array<OrgRate>,
     pub category_counters: Array<CategoryCounters>,
 }
