@@ -4,6 +4,7 @@ pub mod cases;
 pub mod demo;
 pub mod frame_reader;
 pub mod frames;
+pub mod gate;
 pub mod hello;
 pub mod lab;
 pub mod reference;

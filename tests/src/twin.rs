@@ -121,18 +121,13 @@ fn lane(words: &mut BTreeMap<u32, u64>, word: u32, lane: u32, value: u16) {
     *word |= u64::from(value) << (lane * 16);
 }
 
-/// An all-zero value of a type that the maps hold.
+/// A row of `HELLOS` that nothing has used.
 fn zeroed_hello() -> HelloSlot {
     HelloSlot {
         key: filter_common::abi::FlowKey::default(),
         stamp: 0,
         hello: filter_common::abi::Hello::default(),
-        name: {
-            // What the daemon puts in front of a name when it makes the map.
-            let mut name = [0; filter_common::limits::NAME_BUF];
-            name[filter_common::limits::NAME_PAD - 1] = b'.';
-            name
-        },
+        name: [0; filter_common::limits::NAME_BUF],
     }
 }
 
@@ -198,7 +193,7 @@ impl Twin {
             flows: vec![FlowSet::default(); sizes.flows as usize / 4],
             hellos: vec![zeroed_hello(); sizes.hellos as usize],
             rates: Vec::new(),
-            facts: crate::twin::zeroed_scratch(),
+            facts: zeroed_scratch(),
             opened: 0,
             now_ms: 5_000_000,
         };
