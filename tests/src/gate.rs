@@ -23,7 +23,10 @@ pub const SEED: u64 = 0x5eed_0000_1234_5678;
 /// Rows of organisations that the tests use at most, with row 0.
 const ORGS: u32 = 64;
 /// Flow tables of the size that the tables need: small, so that they are quickly emptied.
-pub const SMALL: FlowSizes = FlowSizes { flows: 4_096, hellos: 1_024 };
+pub const SMALL: FlowSizes = FlowSizes {
+    flows: 4_096,
+    hellos: 1_024,
+};
 
 /// What became of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +88,6 @@ impl Totals {
 }
 
 /// The loaded program with its maps. It is attached to nothing.
-#[derive(Debug)]
 pub struct Gate {
     program: Program,
     /// The maps, as this process sees them.
@@ -102,9 +104,22 @@ impl Gate {
     /// # Errors
     /// If the kernel refuses.
     pub fn new(flows: FlowSizes) -> Result<Gate> {
-        let room = Sizes::measure(&Desired { realms: 4, ..Desired::default() }, flows);
-        let sizes = Sizes { orgs: ORGS, org4_page_words: 32 * 16_384, ..room };
-        let sizes = Sizes { vlan_words: 2_048, ..sizes };
+        let room = Sizes::measure(
+            &Desired {
+                realms: 4,
+                ..Desired::default()
+            },
+            flows,
+        );
+        let sizes = Sizes {
+            orgs: ORGS,
+            org4_page_words: 32 * 16_384,
+            ..room
+        };
+        let sizes = Sizes {
+            vlan_words: 2_048,
+            ..sizes
+        };
         let (program, maps) = load(OBJECT, PROGRAM, MapSource::New(&sizes))?;
         let tables = Tables::kernel(&maps)?;
         tables.initialise(Seed(SEED));
@@ -137,13 +152,23 @@ impl Gate {
     /// # Errors
     /// If it does not fit, or the kernel refuses.
     pub fn apply_desired(&mut self, desired: &Desired) -> Result<()> {
-        apply(&self.tables, desired, Seed(SEED), Grace::None, &|_numbers| Ok(()))?;
+        apply(
+            &self.tables,
+            desired,
+            Seed(SEED),
+            Grace::None,
+            &|_numbers| Ok(()),
+        )?;
         Ok(())
     }
 
     /// Forgets all flows, and the counts of new ones.
     pub fn clear_flows(&self) {
-        let rows = [self.tables.flows.words(), self.tables.hellos.words(), self.tables.org_rates.words()];
+        let rows = [
+            self.tables.flows.words(),
+            self.tables.hellos.words(),
+            self.tables.org_rates.words(),
+        ];
         for word in rows.into_iter().flatten() {
             word.store(0, std::sync::atomic::Ordering::Relaxed);
         }
@@ -161,8 +186,12 @@ impl Gate {
     #[must_use]
     pub fn number(&self, id: &str) -> Option<u32> {
         let key = org_id_key(SEED, id.as_bytes());
-        (1..self.tables.orgs.rows())
-            .find(|row| self.tables.orgs.get(*row).is_some_and(|org| org.id_key == key))
+        (1..self.tables.orgs.rows()).find(|row| {
+            self.tables
+                .orgs
+                .get(*row)
+                .is_some_and(|org| org.id_key == key)
+        })
     }
 
     /// Runs a frame and reads back what became of it.
@@ -173,8 +202,15 @@ impl Gate {
         self.outcomes.clear()?;
         let ran = run(self.program.fd(), frame, None, 1)?;
         let outcome = self.outcome()?;
-        let name = outcome.map(|outcome| self.name(frame, &outcome)).unwrap_or_default();
-        Ok(Ran { result: ran.result, outcome, frame: ran.frame, name })
+        let name = outcome
+            .map(|outcome| self.name(frame, &outcome))
+            .unwrap_or_default();
+        Ok(Ran {
+            result: ran.result,
+            outcome,
+            frame: ran.frame,
+            name,
+        })
     }
 
     /// Runs a frame; whether it passes. The quick way, for hundreds of thousands of frames.
@@ -199,8 +235,16 @@ impl Gate {
         if at != 0 {
             return frame.get(at..at + len).unwrap_or_default().to_vec();
         }
-        let row = outcome.name_row.checked_sub(1).and_then(|row| self.tables.hellos.get(row));
-        let name = row.map(|row| row.name.get(NAME_PAD..NAME_PAD + len).unwrap_or_default().to_vec());
+        let row = outcome
+            .name_row
+            .checked_sub(1)
+            .and_then(|row| self.tables.hellos.get(row));
+        let name = row.map(|row| {
+            row.name
+                .get(NAME_PAD..NAME_PAD + len)
+                .unwrap_or_default()
+                .to_vec()
+        });
         name.unwrap_or_default()
     }
 
@@ -209,10 +253,21 @@ impl Gate {
     /// # Errors
     /// If a map cannot be read.
     pub fn totals(&self) -> Result<Totals> {
-        let mut totals = Totals { untouched: self.counters.untouched()?, ..Totals::default() };
+        let mut totals = Totals {
+            untouched: self.counters.untouched()?,
+            ..Totals::default()
+        };
         for number in 0..ORGS {
-            note(&mut totals.reasons, number, &self.counters.organisation(number)?);
-            let categories = self.tables.category_counters.get(number).context("a row of categories")?;
+            note(
+                &mut totals.reasons,
+                number,
+                &self.counters.organisation(number)?,
+            );
+            let categories = self
+                .tables
+                .category_counters
+                .get(number)
+                .context("a row of categories")?;
             note(&mut totals.categories, number, &categories.packets);
         }
         for reason in 0..64 {
@@ -250,7 +305,11 @@ pub fn stay_on(processor: usize) -> Result<()> {
     unsafe { libc::CPU_SET(processor, &mut set) };
     // SAFETY: `set` lives through the call and its size is told; 0 means the calling thread.
     let result = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
-    anyhow::ensure!(result == 0, "no processor {processor}: {}", std::io::Error::last_os_error());
+    anyhow::ensure!(
+        result == 0,
+        "no processor {processor}: {}",
+        std::io::Error::last_os_error()
+    );
     Ok(())
 }
 
@@ -264,7 +323,9 @@ pub fn stay_on(processor: usize) -> Result<()> {
     reason = "a rounded share of a small number"
 )]
 pub fn scaled(count: usize) -> usize {
-    let share = std::env::var("SCHOOLGATE_TEST_SCALE").ok().and_then(|text| text.parse().ok());
+    let share = std::env::var("SCHOOLGATE_TEST_SCALE")
+        .ok()
+        .and_then(|text| text.parse().ok());
     let share: f64 = share.unwrap_or(1.0);
     ((count as f64 * share) as usize).max(1)
 }

@@ -2,6 +2,7 @@
 
 pub mod cases;
 pub mod demo;
+pub mod evasion;
 pub mod frame_reader;
 pub mod frames;
 pub mod gate;

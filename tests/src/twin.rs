@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use filter_common::abi::{
-    Bucket, CONTROL_DRAIN, CONTROL_PASS_ALL, Class, Control, FlowSet, HelloSlot,
+    Bucket, CONTROL_DRAIN, CONTROL_PASS_ALL, Class, Control, FlowSet, Hello, HelloSlot,
     INTERFACE_ORGANISATIONS, INTERFACE_VLAN_REALMS, Interface, MPLS_REPLY_LABEL, MPLS_REPLY_NONE,
     MPLS_REPLY_UNLABELLED, NetEntry, Org, OrgRate, Outcome, Policy, REALM_NONE, Scratch,
 };
 use filter_common::bytes::Frame;
-use filter_common::limits::IDLE_MS;
+use filter_common::limits::{IDLE_MS, NAME_BUF};
 use filter_common::name::{net6_key, org6_key, org6_tag};
 use filter_common::org::{ORG6_SPLIT_MARK, PAGE_WORDS};
 use filter_common::pipeline::{Judged, World, conclude, interface_row, judge};
@@ -126,8 +126,8 @@ fn zeroed_hello() -> HelloSlot {
     HelloSlot {
         key: filter_common::abi::FlowKey::default(),
         stamp: 0,
-        hello: filter_common::abi::Hello::default(),
-        name: [0; filter_common::limits::NAME_BUF],
+        hello: Hello::default(),
+        name: [0; NAME_BUF],
     }
 }
 
@@ -488,6 +488,10 @@ impl<'a> World for Hand<'a> {
     }
     fn hello(&mut self, row: u32) -> Option<&mut HelloSlot> {
         self.twin.hellos.get_mut(row as usize)
+    }
+    fn hello_and_name(&mut self, row: u32) -> Option<(&mut Hello, &mut [u8; NAME_BUF])> {
+        let slot = self.twin.hellos.get_mut(row as usize)?;
+        Some((&mut self.twin.facts.hello, &mut slot.name))
     }
     fn swap_stamp(&mut self, row: u32, old: u64, new: u64) -> bool {
         let stamp = &mut self.twin.hellos[row as usize].stamp;

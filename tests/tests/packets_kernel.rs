@@ -14,8 +14,12 @@ use schoolgate_tests::twin::Twin;
 fn judge(gate: &Gate, step: &Step, ran: &Ran) -> Vec<String> {
     let mut wrong = Vec::new();
     let want = &step.want;
-    let wanted = want.reason.map(|reason| (reason.number(), want.action as u32, want.category));
-    let seen = ran.outcome.map(|outcome| (outcome.reason, outcome.action, outcome.category));
+    let wanted = want
+        .reason
+        .map(|reason| (reason.number(), want.action as u32, want.category));
+    let seen = ran
+        .outcome
+        .map(|outcome| (outcome.reason, outcome.action, outcome.category));
     if seen != wanted {
         wrong.push(format!("{seen:?}, not {wanted:?} {:?}", want.reason));
     }
@@ -49,11 +53,25 @@ fn compare(twin: &mut Twin, step: &Step, ran: &Ran) -> Option<String> {
     let host = twin.run(LOOPBACK, &step.frame);
     // Organisations have numbers of their own on each side, and so have rows of hellos.
     let plain = |outcome: filter_common::abi::Outcome| {
-        (outcome.reason, outcome.action, outcome.category, outcome.entry, outcome.name_at, outcome.name_len)
+        (
+            outcome.reason,
+            outcome.action,
+            outcome.category,
+            outcome.entry,
+            outcome.name_at,
+            outcome.name_len,
+        )
     };
-    let name = host.map(|outcome| twin.name(&step.frame, &outcome)).unwrap_or_default();
+    let name = host
+        .map(|outcome| twin.name(&step.frame, &outcome))
+        .unwrap_or_default();
     let same = host.map(plain) == ran.outcome.map(plain) && name == ran.name;
-    (!same).then(|| format!("host {host:?} {name:x?}, kernel {:?} {:x?}", ran.outcome, ran.name))
+    (!same).then(|| {
+        format!(
+            "host {host:?} {name:x?}, kernel {:?} {:x?}",
+            ran.outcome, ran.name
+        )
+    })
 }
 
 fn run_case(gate: &mut Gate, case: &Case) -> Vec<String> {
@@ -69,12 +87,19 @@ fn run_case(gate: &mut Gate, case: &Case) -> Vec<String> {
         let ran = gate.run(&step.frame).unwrap();
         let mut found = judge(gate, step, &ran);
         found.extend(compare(&mut twin, step, &ran));
-        wrong.extend(found.into_iter().map(|text| format!("{}, frame {}: {text}", case.what, at + 1)));
+        wrong.extend(
+            found
+                .into_iter()
+                .map(|text| format!("{}, frame {}: {text}", case.what, at + 1)),
+        );
         expected.expect(&step.want, gate.number(step.want.school).unwrap_or(0));
     }
     let moved = gate.totals().unwrap().since(&before);
     if moved != expected {
-        wrong.push(format!("{}: counters {moved:?}, not {expected:?}", case.what));
+        wrong.push(format!(
+            "{}: counters {moved:?}, not {expected:?}",
+            case.what
+        ));
     }
     wrong
 }
@@ -86,8 +111,16 @@ fn tables_give_what_they_say_and_count_nothing_else() {
     }
     let mut gate = Gate::new(SMALL).unwrap();
     let cases = cases::all();
-    let wrong: Vec<String> = cases.iter().flat_map(|case| run_case(&mut gate, case)).collect();
+    let wrong: Vec<String> = cases
+        .iter()
+        .flat_map(|case| run_case(&mut gate, case))
+        .collect();
     let frames: usize = cases.iter().map(|case| case.steps.len()).sum();
     println!("{} cases, {frames} frames", cases.len());
-    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
