@@ -8,7 +8,7 @@
 //! State word of a slot: milliseconds in the upper half; below, from the lowest bit, the stage (4),
 //! [`LATER`] (1), the number of remembered segments (3), the number of held segments (8).
 
-use crate::abi::{FlowKey, FlowSet, Hello};
+use crate::abi::{FlowKey, FlowSet};
 use crate::limits::{HOLDS_MAX, SEGMENT_HASHES, WAYS};
 use crate::pipeline::{World, decide_into_outcome, draining, nameless, tcp};
 use crate::reason::Reason;
@@ -260,15 +260,49 @@ pub fn payload<W: World>(world: &mut W) -> u32 {
     reason
 }
 
+/// What is to be done with a segment: its reason is known, or its payload is to be parsed.
+enum Plan {
+    /// The reason's number.
+    Known(u32),
+    /// Parse the payload.
+    Parse(Parse),
+}
+
+/// How a payload is to be parsed.
+#[derive(Clone, Copy)]
+struct Parse {
+    /// Way of the flow's slot.
+    way: usize,
+    /// Its state word.
+    state: u64,
+    /// Bytes of the payload in front of the part to be parsed.
+    from: u32,
+    /// Row of `HELLOS` with the state to go on from, plus one; 0: a fresh hello.
+    row: u32,
+}
+
+#[inline(always)]
+fn known(reason: Reason) -> Plan {
+    Plan::Known(reason.number())
+}
+
 #[inline(always)]
 fn payload_claimed<W: World>(world: &mut W) -> u32 {
+    match plan(world) {
+        Plan::Known(reason) => reason,
+        Plan::Parse(how) => parse(world, how),
+    }
+}
+
+#[inline(always)]
+fn plan<W: World>(world: &mut W) -> Plan {
     let key = world.facts().key;
     let Some(way) = find(world.flows(), key) else { return unknown(world) };
     let (state, next) = read(world.flows(), way);
     match stage(state) {
         STAGE_DONE => done(world, way, state, next),
         STAGE_SYN | STAGE_OPEN => unfinished(world, way, state, next),
-        STAGE_CUT => Reason::RefuseStateLost.number(),
+        STAGE_CUT => known(Reason::RefuseStateLost),
         _ => unknown(world),
     }
 }
@@ -276,20 +310,20 @@ fn payload_claimed<W: World>(world: &mut W) -> u32 {
 /// No entry: it was evicted, or the flow is older than the program. A segment that starts a hello is
 /// a start all the same.
 #[inline(always)]
-fn unknown<W: World>(world: &mut W) -> u32 {
+fn unknown<W: World>(world: &mut W) -> Plan {
     if !starts_hello(world, 0) {
-        return nameless(world, Reason::PassNoFlow);
+        return Plan::Known(nameless(world, Reason::PassNoFlow));
     }
     if draining(world) {
-        return Reason::HoldBusy.number();
+        return known(Reason::HoldBusy);
     }
     let (now_ms, idle_ms) = (world.now_ms(), world.control().idle_ms);
     let Some(way) = victim(world.flows(), now_ms, idle_ms) else {
-        return Reason::HoldNoSlot.number();
+        return known(Reason::HoldNoSlot);
     };
     let seq = world.facts().seq;
     enter(world, way, seq, now_ms);
-    start(world, way, state_word(STAGE_SYN, 0, now_ms), 0)
+    Plan::Parse(Parse { way, state: state_word(STAGE_SYN, 0, now_ms), from: 0, row: 0 })
 }
 
 /// Whether the payload at `from` looks like the start of a ClientHello's record: as much as there is
@@ -325,84 +359,89 @@ fn dummy_record<W: World>(world: &mut W) -> u32 {
 
 /// A judged flow: a retransmission from in front of the decisive byte, or a second hello behind it.
 #[inline(always)]
-fn done<W: World>(world: &mut W, way: usize, state: u64, end: u32) -> u32 {
+fn done<W: World>(world: &mut W, way: usize, state: u64, end: u32) -> Plan {
     let facts = world.facts();
     let (seq, urgent) = (facts.seq, facts.tcp_flags & tcp::URG != 0);
     if seq.wrapping_sub(end) < 1 << 31 {
-        let from = dummy_record(world);
-        if !starts_hello(world, from) {
-            world.swap_state(way, state, state | LATER);
-            return Reason::PassData.number();
-        }
-        if draining(world) {
-            return Reason::HoldBusy.number();
-        }
-        if urgent {
-            return Reason::RefuseUrgent.number();
-        }
-        // A hello after a HelloRetryRequest, or behind CONNECT, SOCKS, STARTTLS: judged like the first.
-        let now_ms = world.now_ms();
-        let fresh = state_word(STAGE_SYN, 0, now_ms);
-        let mut reason = Reason::RefuseInternal.number();
-        if set_start(world, way, seq, fresh) {
-            reason = start(world, way, fresh, from);
-        }
-        return reason;
+        return behind(world, way, state, urgent);
     }
     if segments(state) != 0 {
-        return match unchanged(world, way, state) {
-            UNCHANGED_ALL => Reason::PassRetransmission.number(),
-            n if seq.wrapping_add(n) == end => Reason::PassRetransmission.number(),
-            _ => Reason::HoldAltered.number(),
-        };
+        let same = unchanged(world, way, state);
+        let known_to_the_end = same == UNCHANGED_ALL || seq.wrapping_add(same) == end;
+        return known(if known_to_the_end {
+            Reason::PassRetransmission
+        } else {
+            Reason::HoldAltered
+        });
     }
     if draining(world) {
-        return Reason::HoldBusy.number();
+        return known(Reason::HoldBusy);
     }
     let first = world.flows().slots.get(way).map_or(0, |slot| slot.first);
     // A hello judged from a single segment is judged again when a new copy comes.
     if seq != first || urgent {
-        return Reason::HoldAltered.number();
+        return known(Reason::HoldAltered);
     }
-    start(world, way, state, 0)
+    Plan::Parse(Parse { way, state, from: 0, row: 0 })
 }
 
+/// Data behind the decisive byte. A hello after a HelloRetryRequest, or behind CONNECT, SOCKS or
+/// STARTTLS, is judged like the first.
 #[inline(always)]
-fn set_start<W: World>(world: &mut W, way: usize, first: u32, state: u64) -> bool {
-    let Some(slot) = world.flows().slots.get_mut(way) else { return false };
-    slot.first = first;
-    slot.next = first;
-    slot.state = state;
-    true
+fn behind<W: World>(world: &mut W, way: usize, state: u64, urgent: bool) -> Plan {
+    let from = dummy_record(world);
+    if !starts_hello(world, from) {
+        world.swap_state(way, state, state | LATER);
+        return known(Reason::PassData);
+    }
+    if draining(world) {
+        return known(Reason::HoldBusy);
+    }
+    if urgent {
+        return known(Reason::RefuseUrgent);
+    }
+    let now_ms = world.now_ms();
+    let seq = world.facts().seq;
+    let state = state_word(STAGE_SYN, 0, now_ms);
+    if let Some(slot) = world.flows().slots.get_mut(way) {
+        slot.first = seq;
+        slot.next = seq;
+        slot.state = state;
+    }
+    Plan::Parse(Parse { way, state, from, row: 0 })
 }
 
 /// A flow whose hello is not judged yet.
 #[inline(always)]
-fn unfinished<W: World>(world: &mut W, way: usize, state: u64, next: u32) -> u32 {
+fn unfinished<W: World>(world: &mut W, way: usize, state: u64, next: u32) -> Plan {
     let facts = world.facts();
     let (seq, flags) = (facts.seq, facts.tcp_flags);
     if draining(world) {
-        return Reason::HoldBusy.number();
+        return known(Reason::HoldBusy);
     }
     if flags & tcp::URG != 0 {
-        return Reason::RefuseUrgent.number();
+        return known(Reason::RefuseUrgent);
     }
     let ahead = seq.wrapping_sub(next);
-    if ahead == 0 {
-        return resume(world, way, state, 0);
+    let mut from = 0;
+    if ahead != 0 {
+        if ahead < 1 << 31 {
+            return Plan::Known(hold(world, way, state, Reason::HoldOutOfOrder));
+        }
+        from = ahead.wrapping_neg();
+        let same = unchanged(world, way, state);
+        if same == UNCHANGED_ALL {
+            return known(Reason::PassRetransmission);
+        }
+        if same != from {
+            return Plan::Known(hold(world, way, state, Reason::HoldAltered));
+        }
     }
-    if ahead < 1 << 31 {
-        return hold(world, way, state, Reason::HoldOutOfOrder);
+    if stage(state) == STAGE_SYN {
+        return Plan::Parse(Parse { way, state, from, row: 0 });
     }
-    let behind = ahead.wrapping_neg();
-    let same = unchanged(world, way, state);
-    if same == UNCHANGED_ALL {
-        return Reason::PassRetransmission.number();
-    }
-    if same != behind {
-        return hold(world, way, state, Reason::HoldAltered);
-    }
-    resume(world, way, state, behind)
+    let row = world.flows().slots.get(way).map_or(0, |slot| slot.hello);
+    Plan::Parse(Parse { way, state, from, row: row.wrapping_add(1) })
 }
 
 /// Counts a held segment; a flow with too many is reset rather than starved.
@@ -448,34 +487,6 @@ fn unchanged<W: World>(world: &mut W, way: usize, state: u64) -> u32 {
     if same == len { UNCHANGED_ALL } else { same }
 }
 
-/// Parses on from `from` bytes into the segment.
-#[inline(always)]
-fn resume<W: World>(world: &mut W, way: usize, state: u64, from: u32) -> u32 {
-    if stage(state) == STAGE_SYN {
-        return start(world, way, state, from);
-    }
-    let Some(slot) = world.flows().slots.get(way) else {
-        return Reason::RefuseInternal.number();
-    };
-    let row = slot.hello;
-    let key = world.facts().key;
-    let Some(hello) = world.hello(row) else { return Reason::RefuseInternal.number() };
-    if hello.key != key || hello.stamp == 0 {
-        return lost(world, way);
-    }
-    let (parser, stamp) = (hello.hello, hello.stamp);
-    let facts = world.facts();
-    facts.hello = parser;
-    facts.hello.offset = from;
-    let outcome = run(world, row);
-    // The row may have been taken by another flow meanwhile: then what was read is of no account.
-    match world.hello(row) {
-        Some(hello) if hello.stamp == stamp => {}
-        _ => return lost(world, way),
-    }
-    finish_segment(world, way, state, from, row + 1, outcome)
-}
-
 /// The unfinished hello of this flow is gone: nothing of the flow passes any more.
 #[inline(always)]
 fn lost<W: World>(world: &mut W, way: usize) -> u32 {
@@ -486,61 +497,56 @@ fn lost<W: World>(world: &mut W, way: usize) -> u32 {
     Reason::RefuseStateLost.number()
 }
 
-/// The stream's first segment, or a new copy of it, or a second hello `from` bytes into the segment.
+/// Parses the payload, decides where the name is complete, and keeps what is to be kept.
 #[inline(always)]
-fn start<W: World>(world: &mut W, way: usize, state: u64, from: u32) -> u32 {
-    let facts = world.facts();
-    facts.hello = Hello::START;
-    facts.hello.offset = from;
-    let mut row = 0;
+fn parse<W: World>(world: &mut W, how: Parse) -> u32 {
+    let mut stamp = 0;
+    if how.row == 0 {
+        world.start_hello();
+    } else {
+        stamp = load_row(world, how.row - 1);
+        if stamp == 0 {
+            return lost(world, how.way);
+        }
+    }
+    world.facts().hello.offset = how.from;
+    let mut row = how.row;
     let mut outcome = world.call_glide();
     let facts = world.facts();
-    if outcome == progress::GO && facts.hello.offset >= facts.payload_len {
+    if outcome == progress::NAME {
+        name_in_segment(world);
+    } else if outcome == progress::GO && facts.hello.offset >= facts.payload_len {
         outcome = progress::MORE;
     } else if outcome == progress::GO {
-        row = take_row(world);
+        if row == 0 {
+            row = take_row(world);
+        }
         if row == 0 {
             return Reason::HoldNoSlot.number();
         }
         outcome = world.call_steps(row - 1);
-        if outcome == progress::NAME {
-            let facts = world.facts();
-            facts.name_at = 0;
-            facts.name_len = facts.hello.name_len as u32;
-        }
-    } else if outcome == progress::NAME {
-        name_in_segment(world);
-    }
-    let kept = outcome == progress::MORE;
-    let reason = finish_segment(world, way, state, from, row, outcome);
-    if row != 0 && !kept {
-        give_row(world, row - 1);
-    }
-    reason
-}
-
-/// Continues the parser in `facts.hello` over the segment.
-#[inline(always)]
-fn run<W: World>(world: &mut W, row: u32) -> u32 {
-    let outcome = world.call_glide();
-    if outcome == progress::NAME {
-        name_in_segment(world);
-        return outcome;
-    }
-    if outcome != progress::GO {
-        return outcome;
-    }
-    let facts = world.facts();
-    if facts.hello.offset >= facts.payload_len {
-        return progress::MORE;
-    }
-    let outcome = world.call_steps(row);
-    if outcome == progress::NAME {
         let facts = world.facts();
         facts.name_at = 0;
         facts.name_len = facts.hello.name_len as u32;
     }
-    outcome
+    // The row may have been taken by another flow meanwhile: then what was read is of no account.
+    if how.row != 0 && world.hello(how.row - 1).is_none_or(|hello| hello.stamp != stamp) {
+        return lost(world, how.way);
+    }
+    conclude_segment(world, how, row, outcome)
+}
+
+/// Loads the parser's state from a row of `HELLOS`; gives its stamp, 0 if the row is not the flow's.
+#[inline(always)]
+fn load_row<W: World>(world: &mut W, row: u32) -> u64 {
+    let key = world.facts().key;
+    let Some(hello) = world.hello(row) else { return 0 };
+    if hello.key != key {
+        return 0;
+    }
+    let stamp = hello.stamp;
+    world.load_hello(row);
+    stamp
 }
 
 /// The name lies whole in the segment: its place, and the parser's place behind it.
@@ -554,24 +560,25 @@ fn name_in_segment<W: World>(world: &mut W) {
 
 /// What the segment meets, and what is kept of it. `row` is the hello's row plus one, or 0.
 #[inline(always)]
-fn finish_segment<W: World>(
-    world: &mut W,
-    way: usize,
-    state: u64,
-    from: u32,
-    row: u32,
-    outcome: u32,
-) -> u32 {
+fn conclude_segment<W: World>(world: &mut W, how: Parse, row: u32, outcome: u32) -> u32 {
+    if outcome == progress::MORE {
+        return keep(world, how, row);
+    }
     let reason = match outcome {
-        progress::MORE => return keep(world, way, state, from, row),
         progress::NAME => judge_name(world, row),
         progress::NO_NAME => nameless(world, Reason::PassHelloNoName),
         progress::NOT_TLS => nameless(world, Reason::PassNotTls),
         progress::BAD_NAME => Reason::RefuseHelloName.number(),
         _ => Reason::RefuseStepLimit.number(),
     };
-    if reason < crate::reason::FIRST_NOT_PASS {
-        settle(world, way, state, from, row);
+    let pass = reason < crate::reason::FIRST_NOT_PASS;
+    if pass {
+        settle(world, how);
+    }
+    // A row that this segment took, or that is not needed any more. A block leaves the state as it
+    // was, so that a retransmission of the segment meets the same verdict.
+    if row != 0 && (pass || how.row == 0) {
+        give_row(world, row - 1);
     }
     reason
 }
@@ -597,7 +604,8 @@ fn judge_name<W: World>(world: &mut W, row: u32) -> u32 {
 
 /// The hello is not finished: remembers the segment and lets it through.
 #[inline(always)]
-fn keep<W: World>(world: &mut W, way: usize, state: u64, from: u32, row: u32) -> u32 {
+fn keep<W: World>(world: &mut W, how: Parse, row: u32) -> u32 {
+    let Parse { way, state, from, .. } = how;
     // A flow that was judged, with later data passed, does not become unfinished again.
     if state & LATER != 0 {
         return Reason::HoldAltered.number();
@@ -607,11 +615,9 @@ fn keep<W: World>(world: &mut W, way: usize, state: u64, from: u32, row: u32) ->
         return Reason::HoldNoSlot.number();
     }
     let now_ms = world.now_ms();
-    let parser = world.facts().hello;
     let org = world.facts().outcome.org;
-    let Some(hello) = world.hello(row - 1) else { return Reason::RefuseInternal.number() };
-    hello.hello = parser;
-    let stamp = hello.stamp;
+    world.save_hello(row - 1);
+    let stamp = world.hello(row - 1).map_or(0, |hello| hello.stamp);
     let fresh = row_stamp(now_ms, org);
     if !world.swap_stamp(row - 1, stamp, fresh) {
         return lost(world, way);
@@ -648,7 +654,8 @@ fn remember<W: World>(world: &mut W, way: usize, count: u64, from: u32, len: u32
 
 /// The flow was judged and passes: the decisive byte is the boundary, and only moves back.
 #[inline(always)]
-fn settle<W: World>(world: &mut W, way: usize, state: u64, from: u32, row: u32) {
+fn settle<W: World>(world: &mut W, how: Parse) {
+    let Parse { way, state, from, .. } = how;
     let now_ms = world.now_ms();
     let facts = world.facts();
     let offset = facts.hello.offset;
@@ -656,9 +663,6 @@ fn settle<W: World>(world: &mut W, way: usize, state: u64, from: u32, row: u32) 
     let mut count = 0;
     if stage(state) == STAGE_OPEN {
         count = remember(world, way, segments(state), from, offset.wrapping_sub(from));
-        if row != 0 {
-            give_row(world, row - 1);
-        }
     }
     let judged_before = stage(state) == STAGE_DONE;
     if let Some(slot) = world.flows().slots.get_mut(way) {

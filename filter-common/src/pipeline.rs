@@ -2,12 +2,12 @@
 //! maps. The kernel program and its twin on the host are two worlds around this one text.
 
 use crate::abi::{
-    Bucket, CONTROL_DRAIN, CONTROL_PASS_ALL, Class, Control, FlowSet, HelloSlot,
+    Bucket, CONTROL_DRAIN, CONTROL_PASS_ALL, Class, Control, FlowSet, Hello, HelloSlot,
     INTERFACE_ORGANISATIONS, INTERFACE_VLAN_REALMS, Interface, NetEntry, Org, OrgRate, Outcome,
     POLICY_ALLOW_ONLY, Policy, REALM_NONE, Scratch,
 };
 use crate::bytes::{Packet, View};
-use crate::limits::{INTERFACES, NAME_PAD, NAME_WORDS_MAX};
+use crate::limits::{INTERFACES, NAME_BUF, NAME_PAD, NAME_WORDS_MAX};
 use crate::name::{
     dots_of_word, ipv4_key, ipv6_key, lower_word, name_start, net6_key, org6_key, org6_tag,
     suffix_key,
@@ -53,6 +53,28 @@ pub trait World: Sized {
     fn now_ns(&self) -> u64;
     /// The same value; the kernel's verifier forgets what it knew of it.
     fn forget(&mut self, value: u32) -> u32;
+
+    /// Puts [`Hello::START`] into the facts. The kernel writes word by word: LLVM makes a call of it
+    /// otherwise, which the verifier refuses.
+    fn start_hello(&mut self) {
+        self.facts().hello = Hello::START;
+    }
+
+    /// Copies the parser's state of a row of `HELLOS` into the facts.
+    fn load_hello(&mut self, row: u32) {
+        if let Some(hello) = self.hello(row).map(|slot| slot.hello) {
+            self.facts().hello = hello;
+        }
+    }
+    /// Copies the parser's state from the facts into a row of `HELLOS`.
+    fn save_hello(&mut self, row: u32) {
+        let hello = self.facts().hello;
+        if let Some(slot) = self.hello(row) {
+            slot.hello = hello;
+        }
+    }
+    /// The parser's state in the facts, and the name of a row of `HELLOS`.
+    fn hello_and_name(&mut self, row: u32) -> Option<(&mut Hello, &mut [u8; NAME_BUF])>;
 
     /// The row of `CONTROL`.
     fn control(&self) -> &Control;
@@ -637,11 +659,9 @@ pub fn glide_facts<W: World>(world: &mut W) -> u32 {
 pub fn step_facts<W: World>(world: &mut W, row: u32) -> u32 {
     let packet = world.packet();
     let facts = world.facts();
-    let (payload, len, mut hello) = (facts.payload, facts.payload_len, facts.hello);
-    let Some(slot) = world.hello(row) else { return tls::progress::NOT_TLS };
-    let outcome = tls::step(&mut hello, &mut slot.name, packet, payload, len);
-    world.facts().hello = hello;
-    outcome
+    let (payload, len) = (facts.payload, facts.payload_len);
+    let Some((hello, name)) = world.hello_and_name(row) else { return tls::progress::NOT_TLS };
+    tls::step(hello, name, packet, payload, len)
 }
 
 /// Looks up the name at `facts.name_at`, `facts.name_len` bytes long, in the frame.

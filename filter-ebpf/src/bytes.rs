@@ -39,18 +39,25 @@ impl Packet for XdpPacket {
 pub(crate) fn pointer<const N: usize>(ctx: *mut xdp_md, at: u32) -> Option<*mut u8> {
     // SAFETY: the kernel gives a valid context for the whole run of the program.
     let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
-    let mut at = at as u64;
-    // SAFETY: one AND on a register; touches nothing else.
-    unsafe {
-        asm!("{0} &= {1}", inout(reg) at, const OFFSET_MASK, options(nomem, nostack, preserves_flags, pure));
-    }
-    let start = data + at as usize;
+    let start = data + bound::<OFFSET_MASK>(at);
     let stop: usize;
     // SAFETY: a move and an ADD on registers; touches nothing else.
     unsafe {
         asm!("{0} = {1}", "{0} += {2}", out(reg) stop, in(reg) start, const N, options(nomem, nostack, preserves_flags, pure));
     }
     if stop > end { None } else { Some(start as *mut u8) }
+}
+
+/// `value & MASK` by an instruction that LLVM cannot see through, so that it stays in the code and the
+/// verifier learns the bound.
+#[inline(always)]
+pub(crate) fn bound<const MASK: u32>(value: u32) -> usize {
+    let mut value = value as u64;
+    // SAFETY: one AND on a register; touches nothing else.
+    unsafe {
+        asm!("{0} &= {1}", inout(reg) value, const MASK, options(nomem, nostack, preserves_flags, pure));
+    }
+    value as usize
 }
 
 /// Reads a `T` that may lie anywhere: packet pointers are read unaligned on every BPF target.

@@ -3,6 +3,7 @@
 use filter_common::abi::Outcome;
 use filter_common::reason::FIRST_NOT_PASS;
 
+use crate::bytes::bound;
 use crate::maps;
 
 /// A frame of nobody enrolled: only a total.
@@ -20,7 +21,7 @@ pub(crate) fn packet(outcome: Outcome) {
     let reason = outcome.reason;
     if let Some(row) = maps::COUNTERS.get_ptr_mut(outcome.org) {
         // SAFETY: a map value of this processor's own; the index is cut to the row's 64 places.
-        unsafe { *(&raw mut (*row).packets).cast::<u64>().add((reason & 63) as usize) += 1 };
+        unsafe { *(&raw mut (*row).packets).cast::<u64>().add(bound::<63>(reason)) += 1 };
     }
     if reason >= FIRST_NOT_PASS && outcome.category < 64 {
         category(outcome);
@@ -29,7 +30,7 @@ pub(crate) fn packet(outcome: Outcome) {
 
 #[inline(always)]
 fn category(outcome: Outcome) {
-    let place = (outcome.category & 63) as usize;
+    let place = bound::<63>(outcome.category);
     if let Some(row) = maps::CATEGORY_COUNTERS.get_ptr_mut(outcome.org) {
         // SAFETY: a map value shared by processors, added to atomically; the index is in the row.
         unsafe {

@@ -6,13 +6,16 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated as helpers;
 use core::arch::asm;
 use filter_common::abi::{
-    Bucket, Class, Control, FlowSet, HelloSlot, Interface, NetEntry, Org, Org6SplitKey, OrgRate,
+    Bucket, Class, Control, FlowSet, Hello, HelloSlot, Interface, NetEntry, Org, Org6SplitKey, OrgRate,
     Policy, Scratch,
 };
+use filter_common::limits::NAME_BUF;
 use filter_common::pipeline::World;
 
 use crate::bytes::XdpPacket;
 use crate::{maps, parts};
+
+const HELLO_WORDS: usize = size_of::<Hello>() / 8;
 
 /// A frame in the kernel and the maps around it.
 pub(crate) struct KernelWorld {
@@ -53,6 +56,17 @@ fn compare_and_swap(place: *mut u64, old: u64, new: u64) -> u64 {
     seen
 }
 
+/// Copies the parser's state word by word: LLVM makes a call of it otherwise, which the verifier refuses.
+#[inline(always)]
+fn copy_hello(from: *const Hello, to: *mut Hello) {
+    // SAFETY: both are whole `Hello`s in map values, of `HELLO_WORDS` aligned words of integers.
+    unsafe {
+        for word in 0..HELLO_WORDS {
+            to.cast::<u64>().add(word).write_volatile(from.cast::<u64>().add(word).read_volatile());
+        }
+    }
+}
+
 impl World for KernelWorld {
     type Packet = XdpPacket;
 
@@ -84,6 +98,36 @@ impl World for KernelWorld {
             place.write_volatile(value);
             place.read_volatile()
         }
+    }
+    #[inline(always)]
+    fn start_hello(&mut self) {
+        // SAFETY: the scratch row is valid for the whole run and belongs to this processor; a `Hello`
+        // is `HELLO_WORDS` words of integers, and `Hello::START` is all zeros.
+        unsafe {
+            let words = (&raw mut (*self.facts).hello).cast::<u64>();
+            for word in 0..HELLO_WORDS {
+                words.add(word).write_volatile(0);
+            }
+        }
+    }
+    #[inline(always)]
+    fn load_hello(&mut self, row: u32) {
+        let Some(slot) = self.hello(row) else { return };
+        let from = &raw const slot.hello;
+        copy_hello(from, &raw mut self.facts().hello);
+    }
+    #[inline(always)]
+    fn save_hello(&mut self, row: u32) {
+        let from = &raw const self.facts().hello;
+        if let Some(slot) = self.hello(row) {
+            copy_hello(from, &raw mut slot.hello);
+        }
+    }
+    #[inline(always)]
+    fn hello_and_name(&mut self, row: u32) -> Option<(&mut Hello, &mut [u8; NAME_BUF])> {
+        let slot = maps::HELLOS.get_ptr_mut(row)?;
+        // SAFETY: two different map values; the flow in hand owns the row under its set's claim.
+        unsafe { Some((&mut (*self.facts).hello, &mut (*slot).name)) }
     }
     #[inline(always)]
     fn control(&self) -> &Control {
@@ -238,11 +282,11 @@ impl World for KernelWorld {
     }
     #[inline(always)]
     fn call_net(&mut self) {
-        parts::net(self.ctx);
+        parts::net();
     }
     #[inline(always)]
     fn call_syn(&mut self) -> u32 {
-        parts::syn(self.ctx)
+        parts::syn()
     }
     #[inline(always)]
     fn call_payload(&mut self) -> u32 {
@@ -262,7 +306,7 @@ impl World for KernelWorld {
     }
     #[inline(always)]
     fn call_name_in_row(&mut self, row: u32) {
-        parts::name_in_row(self.ctx, row);
+        parts::name_in_row(row);
     }
     #[inline(always)]
     fn call_hash(&mut self, from: u32, len: u32) -> u32 {
