@@ -1,5 +1,6 @@
 //! What the tests, the demo and the benchmark share.
 
+pub mod bench;
 pub mod cases;
 pub mod demo;
 pub mod evasion;
