@@ -84,11 +84,7 @@ fn lowest(mask: u64) -> u32 {
 pub fn judge_entry(tiers: &Tiers, policy: &Policy) -> Match {
     let mandatory = tiers.nsor & policy.mandatory;
     let nsor = mandatory | tiers.nsor & policy.block;
-    let nsor_category = if nsor == 0 {
-        CATEGORY_NONE
-    } else {
-        lowest(nsor)
-    };
+    let nsor_category = if nsor == 0 { CATEGORY_NONE } else { lowest(nsor) };
     let (step, category) = if tiers.local & LOCAL_INFRASTRUCTURE != 0 {
         (Step::Infrastructure, CATEGORY_NONE)
     } else if tiers.unified != 0 {
@@ -110,11 +106,7 @@ pub fn judge_entry(tiers: &Tiers, policy: &Policy) -> Match {
     } else {
         (Step::Pass, CATEGORY_NONE)
     };
-    Match {
-        step: step as u32,
-        category,
-        nsor_category,
-    }
+    Match { step: step as u32, category, nsor_category }
 }
 
 /// The deciding entry so far, in words that the kernel keeps in its scratch memory.
@@ -135,6 +127,10 @@ pub struct Best {
     pub nsor_entry: u32,
     /// 1 if that entry is an address or prefix.
     pub nsor_address: u32,
+    /// Length of the deciding subject: characters of a name with its leading dot, 0 for an address.
+    pub len: u32,
+    /// Length of the education registry's subject.
+    pub nsor_len: u32,
     /// Zero.
     pub pad: u32,
 }
@@ -149,23 +145,41 @@ impl Best {
         nsor_category: CATEGORY_NONE,
         nsor_entry: 0,
         nsor_address: 0,
+        len: 0,
+        nsor_len: 0,
         pad: 0,
     };
 
-    /// Takes a matching entry into account. Entries come from short to long subjects, so that the
-    /// longest of a step stays.
+    /// Back to [`Best::NONE`], with the fewest stores: the rest is never read then.
     #[inline(always)]
-    pub fn consider(&mut self, found: Match, entry: u32, address: u32) {
-        if found.step <= self.step && found.step != Step::Pass as u32 {
+    pub fn clear(&mut self) {
+        self.step = Step::Pass as u32;
+        self.category = CATEGORY_NONE;
+        self.entry = 0;
+        self.address = 0;
+        self.nsor_category = CATEGORY_NONE;
+        self.len = 0;
+        self.nsor_len = 0;
+    }
+
+    /// Takes a matching entry into account. `len` is 0 for an address or prefix, else the length of
+    /// the name's suffix with its leading dot.
+    #[inline(always)]
+    pub fn consider(&mut self, found: Match, entry: u32, len: u32) {
+        let address = (len == 0) as u32;
+        let longer = found.step == self.step && len >= self.len;
+        if (found.step < self.step || longer) && found.step != Step::Pass as u32 {
             self.step = found.step;
             self.category = found.category;
             self.entry = entry;
             self.address = address;
+            self.len = len;
         }
-        if found.nsor_category != CATEGORY_NONE {
+        if found.nsor_category != CATEGORY_NONE && len >= self.nsor_len {
             self.nsor_category = found.nsor_category;
             self.nsor_entry = entry;
             self.nsor_address = address;
+            self.nsor_len = len;
         }
     }
 }
@@ -199,22 +213,15 @@ pub struct Decision {
 pub fn decide(best: &Best, policy: &Policy, bypass: bool, moment: Moment) -> Decision {
     let on_address = best.address != 0;
     let pick = |address: Reason, name: Reason| Some(if on_address { address } else { name });
-    let of = |reason| Decision {
-        reason,
-        category: best.category,
-        entry: best.entry,
-    };
+    let of = |reason| Decision { reason, category: best.category, entry: best.entry };
     let step = best.step;
     if step == Step::Infrastructure as u32 {
         return of(Some(Reason::PassInfrastructure));
     }
     let blocked_by_nsor = best.nsor_category != CATEGORY_NONE;
     if step == Step::Mandatory as u32 && blocked_by_nsor {
-        let reason = if best.nsor_address != 0 {
-            Reason::BlockNsorAddress
-        } else {
-            Reason::BlockNsorName
-        };
+        let reason =
+            if best.nsor_address != 0 { Reason::BlockNsorAddress } else { Reason::BlockNsorName };
         return Decision {
             reason: Some(reason),
             category: best.nsor_category,
@@ -224,11 +231,7 @@ pub fn decide(best: &Best, policy: &Policy, bypass: bool, moment: Moment) -> Dec
     if step == Step::Mandatory as u32 {
         return of(pick(Reason::BlockUnifiedAddress, Reason::BlockUnifiedName));
     }
-    let none = |reason| Decision {
-        reason,
-        category: CATEGORY_NONE,
-        entry: 0,
-    };
+    let none = |reason| Decision { reason, category: CATEGORY_NONE, entry: 0 };
     if bypass {
         return none(if moment as u8 == Moment::Address as u8 {
             None

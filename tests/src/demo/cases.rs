@@ -1,0 +1,261 @@
+//! What is asked for, by whom and with which program, and what is expected of it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use filter_common::reason::Reason;
+
+use crate::lab::client::Ended;
+use crate::lab::commands::{chromium, curl, openssl_client};
+use crate::lab::namespace::Namespace;
+use crate::lab::pki::Authority;
+use crate::lab::topology::{LISTED_NET4, LISTED4, LISTED6, NARROW4, SERVER4, SERVER6, Topology};
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// The enrolled school.
+    School,
+    /// The customer next door, of no organisation.
+    Neighbour,
+}
+
+/// With which program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Program {
+    /// curl, HTTPS.
+    Curl,
+    /// curl, HTTP.
+    CurlPlain,
+    /// openssl s_client.
+    Openssl,
+    /// Headless Chromium: its ClientHello holds post-quantum keys and comes in two segments.
+    Chromium,
+}
+
+/// What is to become of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expect {
+    /// The server's page.
+    Page,
+    /// A reset connection.
+    Reset,
+    /// A refused connection.
+    Refused,
+}
+
+/// A request with what is expected of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Case {
+    pub(super) who: Who,
+    pub(super) program: Program,
+    pub(super) name: &'static str,
+    pub(super) to: IpAddr,
+    pub(super) expect: Expect,
+    /// The reason that must be counted for the school; none at all where there is none.
+    pub(super) reason: Option<Reason>,
+}
+
+/// Requests with something in common.
+pub(super) struct Group {
+    pub(super) title: &'static str,
+    pub(super) cases: &'static [Case],
+}
+
+/// A name that no list holds.
+const ALLOWED: &str = "library.example";
+/// A name that the unified registry lists by itself.
+const EXACT: &str = "pages.unlawful.example";
+/// A name below one that the unified registry lists with everything below it.
+const BELOW: &str = "www.mirror.unlawful.example";
+/// A name that the education registry lists.
+const EDUCATION: &str = "casino.example";
+/// A name that ends in the letters of a listed one without being below it.
+const NEAR_MISS: &str = "notcasino.example";
+
+const V4: IpAddr = IpAddr::V4(SERVER4);
+const V6: IpAddr = IpAddr::V6(SERVER6);
+const MANY: IpAddr = IpAddr::V4(NARROW4);
+const LISTED: IpAddr = IpAddr::V4(LISTED4);
+
+/// Every request of the demo, in order.
+pub(super) const GROUPS: &[Group] = &[
+    Group {
+        title: "names, ClientHello in one segment",
+        cases: &[
+            page(Program::Curl, ALLOWED, V4),
+            blocked(Program::Curl, EXACT, V4, Reason::BlockUnifiedName),
+            blocked(Program::Curl, BELOW, V4, Reason::BlockUnifiedName),
+            blocked(Program::Curl, EDUCATION, V4, Reason::BlockNsorName),
+            page(Program::Curl, NEAR_MISS, V4),
+            page(Program::Curl, ALLOWED, V6),
+            blocked(Program::Curl, EDUCATION, V6, Reason::BlockNsorName),
+        ],
+    },
+    Group {
+        title: "names, ClientHello in segments of 68 bytes",
+        cases: &[
+            page(Program::Openssl, ALLOWED, MANY),
+            blocked(Program::Openssl, EDUCATION, MANY, Reason::BlockNsorName),
+            blocked(Program::Curl, BELOW, MANY, Reason::BlockUnifiedName),
+        ],
+    },
+    Group {
+        title: "names, a browser's post-quantum ClientHello in two segments",
+        cases: &[
+            page(Program::Chromium, ALLOWED, V4),
+            blocked(Program::Chromium, EDUCATION, V4, Reason::BlockNsorName),
+            blocked(Program::Chromium, EXACT, V6, Reason::BlockUnifiedName),
+        ],
+    },
+    Group {
+        title: "addresses: one listed, one in a listed prefix, one of IPv6",
+        cases: &[
+            refused(LISTED),
+            refused(IpAddr::V4(LISTED_NET4)),
+            refused(IpAddr::V6(LISTED6)),
+        ],
+    },
+    Group {
+        title: "plain HTTP: no name to judge yet",
+        cases: &[Case {
+            reason: Some(Reason::PassNotTls),
+            ..page(Program::CurlPlain, ALLOWED, V4)
+        }],
+    },
+    Group {
+        title: "the neighbour, of no organisation: never touched, never counted",
+        cases: &[
+            neighbour(Program::Curl, EXACT, V4),
+            neighbour(Program::Curl, EDUCATION, V6),
+            neighbour(Program::Curl, ALLOWED, LISTED),
+            neighbour(Program::Openssl, EDUCATION, MANY),
+            neighbour(Program::Chromium, EDUCATION, V4),
+        ],
+    },
+];
+
+const fn page(program: Program, name: &'static str, to: IpAddr) -> Case {
+    let reason = Some(Reason::PassHelloName);
+    Case {
+        who: Who::School,
+        program,
+        name,
+        to,
+        expect: Expect::Page,
+        reason,
+    }
+}
+
+const fn blocked(program: Program, name: &'static str, to: IpAddr, reason: Reason) -> Case {
+    Case {
+        expect: Expect::Reset,
+        reason: Some(reason),
+        ..page(program, name, to)
+    }
+}
+
+const fn refused(to: IpAddr) -> Case {
+    let reason = Some(Reason::BlockUnifiedAddress);
+    Case {
+        expect: Expect::Refused,
+        reason,
+        ..page(Program::Curl, ALLOWED, to)
+    }
+}
+
+const fn neighbour(program: Program, name: &'static str, to: IpAddr) -> Case {
+    Case {
+        who: Who::Neighbour,
+        reason: None,
+        ..page(program, name, to)
+    }
+}
+
+impl Case {
+    /// Sends the request and waits for what becomes of it.
+    ///
+    /// # Errors
+    /// The program is missing.
+    pub(super) fn run(
+        &self,
+        topology: &Topology,
+        authority: &Authority,
+    ) -> anyhow::Result<(Ended, Duration)> {
+        let from: &Namespace = match self.who {
+            Who::School => &topology.school,
+            Who::Neighbour => &topology.neighbour,
+        };
+        match self.program {
+            Program::Curl => curl(from, authority, &format!("https://{}/", self.name), self.to),
+            Program::CurlPlain => curl(from, authority, &format!("http://{}/", self.name), self.to),
+            Program::Openssl => {
+                openssl_client(from, authority, self.name, SocketAddr::new(self.to, 443))
+            }
+            Program::Chromium => chromium(from, self.name, self.to),
+        }
+    }
+
+    /// Whether this is what was expected.
+    pub(super) fn is_met_by(&self, ended: &Ended) -> bool {
+        match self.expect {
+            Expect::Page => ended.is_page_of(self.name),
+            Expect::Reset => *ended == Ended::Reset,
+            Expect::Refused => *ended == Ended::Refused,
+        }
+    }
+
+    /// What is asked for: the name, or the address where that is what the case is about.
+    pub(super) fn asks_for(&self) -> String {
+        let listed = [LISTED, IpAddr::V4(LISTED_NET4), IpAddr::V6(LISTED6)];
+        if listed.contains(&self.to) {
+            self.to.to_string()
+        } else {
+            self.name.to_owned()
+        }
+    }
+
+    /// Who asks, with what.
+    pub(super) fn client(&self) -> String {
+        let family = if self.to.is_ipv6() { " -6" } else { "" };
+        format!("{} {}{family}", self.who.label(), self.program.label())
+    }
+
+    /// The same request where nothing is filtered.
+    pub(super) fn unfiltered(self) -> Case {
+        Case {
+            expect: Expect::Page,
+            reason: None,
+            ..self
+        }
+    }
+}
+
+impl Who {
+    fn label(self) -> &'static str {
+        match self {
+            Who::School => "school",
+            Who::Neighbour => "neighbour",
+        }
+    }
+}
+
+impl Program {
+    fn label(self) -> &'static str {
+        match self {
+            Program::Curl | Program::CurlPlain => "curl",
+            Program::Openssl => "openssl",
+            Program::Chromium => "chromium",
+        }
+    }
+}
+
+impl Expect {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Expect::Page => "page",
+            Expect::Reset => "reset",
+            Expect::Refused => "refused",
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The lab: a small internet in network namespaces, with real servers and real clients.
+//!
+//! Everything here is a guard: what it made (namespaces, links, processes, threads, directories)
+//! is gone when the value is dropped, also when a test panics. Names carry the process id and a
+//! counter, so that tests run side by side.
+
+pub mod capture;
+pub mod client;
+pub mod commands;
+pub mod device;
+pub mod namespace;
+pub mod pki;
+pub mod process;
+pub mod server;
+pub mod stream;
+pub mod topology;
+pub mod wait;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A part of a name that no other run and no other guard of this run has.
+#[must_use]
+pub fn unique() -> String {
+    format!(
+        "{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// Whether this process may make namespaces and load programs. Otherwise says so in the line that
+/// CI looks for, and the test ends at once.
+#[must_use]
+#[expect(
+    clippy::print_stdout,
+    reason = "the SKIP line is read by the test runner"
+)]
+pub fn root_or_skip(test: &str) -> bool {
+    // SAFETY: geteuid has no arguments and cannot fail.
+    let root = unsafe { libc::geteuid() } == 0;
+    if !root {
+        println!("SKIP: {test}: needs root");
+    }
+    root
+}
+
+/// A directory of its own under the system's temporary directory, mode 0700, removed on drop.
+#[derive(Debug)]
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    /// Makes the directory.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn new() -> anyhow::Result<TempDir> {
+        use anyhow::Context as _;
+        use std::os::unix::fs::DirBuilderExt as _;
+        let path = std::env::temp_dir().join(format!("schoolgate-lab-{}", unique()));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("making {}", path.display()))?;
+        Ok(TempDir(path))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        // A directory that stays behind is litter, not a wrong result.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

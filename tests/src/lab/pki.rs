@@ -1,0 +1,134 @@
+//! A certification authority of the lab's own, which certifies any name on demand.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use super::TempDir;
+
+/// The name certified where a client names none.
+pub const NO_NAME: &str = "no-name.invalid";
+
+/// The authority. Its certificate lies in a file for clients that are programs.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    leaf_key: KeyPair,
+    servers: Mutex<HashMap<String, Arc<ServerConfig>>>,
+    client: Arc<ClientConfig>,
+    directory: TempDir,
+}
+
+impl Authority {
+    /// Makes keys and the root certificate.
+    ///
+    /// # Errors
+    /// No key can be made, or the certificate file cannot be written.
+    pub fn new() -> anyhow::Result<Arc<Authority>> {
+        let mut parameters = CertificateParams::new(Vec::new())?;
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "Schoolgate lab authority");
+        let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate()?)?;
+        let client = client_config(issuer.der().clone())?;
+        let directory = TempDir::new()?;
+        std::fs::write(directory.path().join("ca.pem"), issuer.pem())?;
+        let leaf_key = KeyPair::generate()?;
+        let servers = Mutex::default();
+        Ok(Arc::new(Authority {
+            issuer,
+            leaf_key,
+            servers,
+            client,
+            directory,
+        }))
+    }
+
+    /// The root certificate, PEM.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.directory.path().join("ca.pem")
+    }
+
+    /// What a client needs that trusts this authority alone.
+    #[must_use]
+    pub fn client(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.client)
+    }
+
+    /// What a server needs to answer as `name`; made at the first use.
+    ///
+    /// # Errors
+    /// The name cannot stand in a certificate.
+    pub fn server(&self, name: &str) -> anyhow::Result<Arc<ServerConfig>> {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = servers.get(name) {
+            return Ok(Arc::clone(found));
+        }
+        let made = Arc::new(self.server_config(name)?);
+        servers.insert(name.to_owned(), Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// Writes a certificate for `name` and its key as PEM files, for servers that are programs.
+    ///
+    /// # Errors
+    /// The name cannot stand in a certificate, or the files cannot be written.
+    pub fn write_server_files(&self, name: &str) -> anyhow::Result<ServerFiles> {
+        let certificate = self.certify(name)?;
+        let at = |end: &str| self.directory.path().join(format!("{name}.{end}"));
+        let files = ServerFiles {
+            certificate: at("crt"),
+            key: at("key"),
+        };
+        write(&files.certificate, &certificate.pem())?;
+        write(&files.key, &self.leaf_key.serialize_pem())?;
+        Ok(files)
+    }
+
+    fn certify(&self, name: &str) -> anyhow::Result<rcgen::Certificate> {
+        let parameters = CertificateParams::new(vec![name.to_owned()])?;
+        Ok(parameters.signed_by(&self.leaf_key, &self.issuer)?)
+    }
+
+    fn server_config(&self, name: &str) -> anyhow::Result<ServerConfig> {
+        let certificate = self.certify(name)?;
+        let key = PrivateKeyDer::try_from(self.leaf_key.serialize_der())
+            .map_err(|reason| anyhow::anyhow!("leaf key: {reason}"))?;
+        let provider = Arc::new(ring::default_provider());
+        Ok(ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)?)
+    }
+}
+
+/// PEM files of a server.
+#[derive(Clone, Debug)]
+pub struct ServerFiles {
+    /// Its certificate.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+fn client_config(root: CertificateDer<'static>) -> anyhow::Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root)?;
+    let provider = Arc::new(ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
