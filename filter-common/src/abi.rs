@@ -34,7 +34,7 @@ pub struct Control {
     pub interface_multiplier: u32,
     /// Sets of `FLOWS`, minus one; the number of sets is a power of two.
     pub flow_set_mask: u32,
-    /// Sets of `HELLOS`, minus one; the number of sets is a power of two.
+    /// Sets of four rows of `HELLOS`, minus one; the number of sets is a power of two.
     pub hello_set_mask: u32,
     /// Words of the IPv6 enrolment Bloom filter in `ORG6_BLOOM`; 0: no IPv6 organisations.
     pub org6_bloom_len: u32,
@@ -264,7 +264,7 @@ pub struct Hello {
     pub pad: [u8; 2],
 }
 
-/// A slot of `HELLOS`: an unfinished ClientHello.
+/// A row of `HELLOS`: an unfinished ClientHello. Four rows in a line are a set.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HelloSlot {
@@ -276,14 +276,6 @@ pub struct HelloSlot {
     pub hello: Hello,
     /// The name so far, lower case, behind [`crate::limits::NAME_PAD`] bytes that end in a dot.
     pub name: [u8; NAME_BUF],
-}
-
-/// A set of `HELLOS`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HelloSet {
-    /// The ways.
-    pub slots: [HelloSlot; WAYS],
 }
 
 /// A row of `ORG_RATES`: new flows of an organisation in the current second.
@@ -414,7 +406,7 @@ const _: () = {
     assert!(size_of::<HelloSlot>() == 336);
     assert!(size_of::<OrgRate>() == 8);
     assert!(size_of::<Outcome>() == 32);
-    assert!(size_of::<Scratch>() == 256);
+    assert!(size_of::<Scratch>() == 264);
     assert!(size_of::<OrgCounters>() == 512);
     assert!(size_of::<CategoryCounters>() == 512);
 };

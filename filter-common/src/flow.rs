@@ -1,1 +1,735 @@
-//! (in the making)
+//! What a flow may send while its ClientHello is not judged: the rules that keep the judged stream
+//! and the server's stream the same. Each rule was found by a sequence that got through without it.
+//!
+//! An entry is made at the SYN, so that the first byte of the stream is known. The first segments of
+//! a hello pass: the server cannot answer half a hello. The segment that completes the name meets
+//! the verdict. A block leaves the state as it was, so that a retransmission meets the same verdict.
+//!
+//! State word of a slot: milliseconds in the upper half; below, from the lowest bit, the stage (4),
+//! [`LATER`] (1), the number of remembered segments (3), the number of held segments (8).
+
+use crate::abi::{FlowKey, FlowSet};
+use crate::limits::{HOLDS_MAX, SEGMENT_HASHES, WAYS};
+use crate::pipeline::{World, decide_into_outcome, draining, nameless, tcp};
+use crate::reason::Reason;
+use crate::rule::Moment;
+use crate::table::{finish, fold};
+use crate::tls::progress;
+use crate::bytes::{Packet, View};
+
+/// The slot is free.
+pub const STAGE_FREE: u64 = 0;
+/// The SYN was seen; `first` and `next` are the sequence number of the stream's first byte.
+pub const STAGE_SYN: u64 = 1;
+/// Part of a ClientHello passed; `hello` is its row in `HELLOS`, `next` the next expected byte.
+pub const STAGE_OPEN: u64 = 2;
+/// The flow was judged and passed; `next` is the end of the decisive byte.
+pub const STAGE_DONE: u64 = 3;
+/// The state of an unfinished hello was lost: every later segment with payload is reset.
+pub const STAGE_CUT: u64 = 4;
+/// Data behind the decisive byte passed.
+pub const LATER: u64 = 1 << 4;
+
+const SEGMENTS_SHIFT: u32 = 5;
+const HOLDS_SHIFT: u32 = 8;
+/// A remembered segment's number that stands for "more than can be remembered".
+const SEGMENTS_OVER: u64 = SEGMENT_HASHES as u64 + 1;
+
+/// The stage in a state word.
+#[inline(always)]
+#[must_use]
+pub fn stage(state: u64) -> u64 {
+    state & 15
+}
+
+/// Remembered segments in a state word; [`SEGMENT_HASHES`] + 1: more passed than are remembered.
+#[inline(always)]
+#[must_use]
+pub fn segments(state: u64) -> u64 {
+    state >> SEGMENTS_SHIFT & 7
+}
+
+/// Held segments in a state word.
+#[inline(always)]
+#[must_use]
+pub fn holds(state: u64) -> u64 {
+    state >> HOLDS_SHIFT & 0xff
+}
+
+/// Milliseconds in a state word.
+#[inline(always)]
+#[must_use]
+pub fn stamp_ms(state: u64) -> u32 {
+    (state >> 32) as u32
+}
+
+/// A state word without marks and held segments.
+#[inline(always)]
+#[must_use]
+pub fn state_word(stage: u64, segments: u64, now_ms: u32) -> u64 {
+    stage | segments << SEGMENTS_SHIFT | (now_ms as u64) << 32
+}
+
+/// Makes the flow's key from the addresses, ports and realm in the facts; gives its set of `FLOWS`.
+#[inline(always)]
+pub fn key_into_facts<W: World>(world: &mut W) -> u32 {
+    let control = world.control();
+    let (seed, mask) = (control.seed, control.flow_set_mask);
+    let facts = world.facts();
+    let tail = (facts.ports as u64) << 32 | facts.realm as u64;
+    let destination = facts.destination[3] as u64;
+    if facts.version == 4 {
+        facts.key = FlowKey { a: (facts.source[3] as u64) << 32 | destination, b: tail };
+    } else {
+        let words = [
+            (facts.source[0] as u64) << 32 | facts.source[1] as u64,
+            (facts.source[2] as u64) << 32 | facts.source[3] as u64,
+            (facts.destination[0] as u64) << 32 | facts.destination[1] as u64,
+            (facts.destination[2] as u64) << 32 | destination,
+        ];
+        let (mut a, mut b) = (seed, !seed);
+        for word in words {
+            a = fold(a, word);
+            b = fold(b, word.rotate_left(29));
+        }
+        // Bit 31 tells a hashed key from a plain one: a realm number is below it.
+        facts.key = FlowKey { a: finish(a, tail), b: finish(b, tail) | 1 << 31 };
+    }
+    let key = facts.key;
+    (key_hash(seed, key) >> 40) as u32 & mask
+}
+
+/// Keyed hash of a flow's key: its upper bits choose the set of `FLOWS`, lower ones that of `HELLOS`.
+#[inline(always)]
+#[must_use]
+pub fn key_hash(seed: u64, key: FlowKey) -> u64 {
+    finish(fold(seed, key.a), key.b)
+}
+
+/// The way of a set that holds `key`.
+#[inline(always)]
+pub fn find(set: &FlowSet, key: FlowKey) -> Option<usize> {
+    let [k0, k1, k2, k3] = &set.keys;
+    if k0.a == key.a && k0.b == key.b {
+        return Some(0);
+    }
+    if k1.a == key.a && k1.b == key.b {
+        return Some(1);
+    }
+    if k2.a == key.a && k2.b == key.b {
+        return Some(2);
+    }
+    if k3.a == key.a && k3.b == key.b {
+        return Some(3);
+    }
+    None
+}
+
+/// State word and `next` of a way.
+#[inline(always)]
+pub fn read(set: &FlowSet, way: usize) -> (u64, u32) {
+    match set.slots.get(way) {
+        Some(slot) => (slot.state, slot.next),
+        None => (0, 0),
+    }
+}
+
+/// Makes `way` the entry of `key` with the stream's first byte at `first`.
+#[inline(always)]
+fn enter<W: World>(world: &mut W, way: usize, first: u32, now_ms: u32) {
+    let key = world.facts().key;
+    let set = world.flows();
+    let (Some(slot), Some(place)) = (set.slots.get_mut(way), set.keys.get_mut(way)) else { return };
+    // A reader that meets the new key with the old state must not take it for the new flow's.
+    slot.state = STAGE_FREE;
+    *place = key;
+    slot.first = first;
+    slot.next = first;
+    slot.hello = 0;
+    slot.state = state_word(STAGE_SYN, 0, now_ms);
+}
+
+/// How readily the entry with `state` is given up for a new flow; 0: not at all.
+#[inline(always)]
+fn eviction_rank(state: u64, now_ms: u32, idle_ms: u32) -> u64 {
+    let age = now_ms.wrapping_sub(stamp_ms(state)) as u64;
+    let stage = stage(state);
+    if stage == STAGE_FREE {
+        1 << 40
+    } else if stage == STAGE_DONE {
+        1 << 32 | age
+    } else if age >= idle_ms as u64 {
+        age
+    } else {
+        0
+    }
+}
+
+/// The way for a new flow, if one may be given up: a free one, else the oldest judged flow, else the
+/// oldest that is idle. An unfinished hello in use is never pushed out.
+#[inline(always)]
+fn victim(set: &FlowSet, now_ms: u32, idle_ms: u32) -> Option<usize> {
+    let mut best = 0;
+    let mut way = 0;
+    for (at, slot) in set.slots.iter().enumerate() {
+        let rank = eviction_rank(slot.state, now_ms, idle_ms);
+        if rank > best {
+            best = rank;
+            way = at;
+        }
+    }
+    if best == 0 { None } else { Some(way) }
+}
+
+/// A SYN (or SYN-ACK, for a simultaneous open): makes the flow's entry.
+#[inline(always)]
+pub fn syn<W: World>(world: &mut W) -> u32 {
+    if draining(world) {
+        return Reason::HoldBusy.number();
+    }
+    let now_ms = world.now_ms();
+    if over_limit(world, now_ms) {
+        return Reason::HoldSynLimit.number();
+    }
+    let set = key_into_facts(world);
+    if !world.open_flows(set) {
+        return Reason::RefuseInternal.number();
+    }
+    if !world.claim_flows() {
+        return Reason::HoldBusy.number();
+    }
+    let reason = syn_claimed(world, now_ms);
+    world.release_flows();
+    reason.number()
+}
+
+/// Whether the organisation has opened too many flows in this second (1,024 milliseconds).
+#[inline(always)]
+fn over_limit<W: World>(world: &mut W, now_ms: u32) -> bool {
+    let limit = world.control().syn_limit;
+    let org = world.facts().outcome.org;
+    let Some(rate) = world.org_rate(org) else { return false };
+    let second = now_ms >> 10;
+    if rate.second != second {
+        rate.second = second;
+        rate.syns = 0;
+    }
+    rate.syns += 1;
+    rate.syns > limit
+}
+
+#[inline(always)]
+fn syn_claimed<W: World>(world: &mut W, now_ms: u32) -> Reason {
+    let idle_ms = world.control().idle_ms;
+    let facts = world.facts();
+    let (key, first) = (facts.key, facts.seq.wrapping_add(1));
+    let way = match find(world.flows(), key) {
+        Some(way) => {
+            let (state, next) = read(world.flows(), way);
+            let idle = now_ms.wrapping_sub(stamp_ms(state)) >= idle_ms;
+            let stage = stage(state);
+            let again = stage == STAGE_SYN && next == first;
+            // A forged SYN in the middle of an unfinished hello would split it for us and not for
+            // the server.
+            if stage > STAGE_FREE && stage != STAGE_DONE && !again && !idle {
+                return Reason::HoldSyn;
+            }
+            way
+        }
+        None => match victim(world.flows(), now_ms, idle_ms) {
+            Some(way) => way,
+            None => return Reason::HoldNoSlot,
+        },
+    };
+    enter(world, way, first, now_ms);
+    Reason::PassSyn
+}
+
+/// A segment with payload that the straight path of a judged flow did not take.
+#[inline(always)]
+pub fn payload<W: World>(world: &mut W) -> u32 {
+    let set = key_into_facts(world);
+    if !world.open_flows(set) {
+        return Reason::RefuseInternal.number();
+    }
+    if !world.claim_flows() {
+        return Reason::HoldBusy.number();
+    }
+    let reason = payload_claimed(world);
+    world.release_flows();
+    reason
+}
+
+/// What is to be done with a segment: its reason is known, or its payload is to be parsed.
+enum Plan {
+    /// The reason's number.
+    Known(u32),
+    /// Parse the payload.
+    Parse(Parse),
+}
+
+/// How a payload is to be parsed.
+#[derive(Clone, Copy)]
+struct Parse {
+    /// Way of the flow's slot.
+    way: usize,
+    /// Its state word.
+    state: u64,
+    /// Bytes of the payload in front of the part to be parsed.
+    from: u32,
+    /// Row of `HELLOS` with the state to go on from, plus one; 0: a fresh hello.
+    row: u32,
+}
+
+#[inline(always)]
+fn known(reason: Reason) -> Plan {
+    Plan::Known(reason.number())
+}
+
+#[inline(always)]
+fn payload_claimed<W: World>(world: &mut W) -> u32 {
+    match plan(world) {
+        Plan::Known(reason) => reason,
+        Plan::Parse(how) => parse(world, how),
+    }
+}
+
+#[inline(always)]
+fn plan<W: World>(world: &mut W) -> Plan {
+    let key = world.facts().key;
+    let Some(way) = find(world.flows(), key) else { return unknown(world) };
+    let (state, next) = read(world.flows(), way);
+    match stage(state) {
+        STAGE_DONE => done(world, way, state, next),
+        STAGE_SYN | STAGE_OPEN => unfinished(world, way, state, next),
+        STAGE_CUT => known(Reason::RefuseStateLost),
+        _ => unknown(world),
+    }
+}
+
+/// No entry: it was evicted, or the flow is older than the program. A segment that starts a hello is
+/// a start all the same.
+#[inline(always)]
+fn unknown<W: World>(world: &mut W) -> Plan {
+    if !starts_hello(world, 0) {
+        return Plan::Known(nameless(world, Reason::PassNoFlow));
+    }
+    if draining(world) {
+        return known(Reason::HoldBusy);
+    }
+    let (now_ms, idle_ms) = (world.now_ms(), world.control().idle_ms);
+    let Some(way) = victim(world.flows(), now_ms, idle_ms) else {
+        return known(Reason::HoldNoSlot);
+    };
+    let seq = world.facts().seq;
+    enter(world, way, seq, now_ms);
+    Plan::Parse(Parse { way, state: state_word(STAGE_SYN, 0, now_ms), from: 0, row: 0 })
+}
+
+/// Whether the payload at `from` looks like the start of a ClientHello's record: as much as there is
+/// of `16 03 xx xx xx 01`, at least two bytes.
+#[inline(always)]
+fn starts_hello<W: World>(world: &mut W, from: u32) -> bool {
+    let facts = world.facts();
+    let (at, len) = (facts.payload + from, facts.payload_len);
+    let packet = world.packet();
+    if len >= from + 6 {
+        let Some(view) = packet.view::<6>(at) else { return false };
+        return view.be16(0) == 0x1603 && view.u8(5) == 1;
+    }
+    if len < from + 2 {
+        return false;
+    }
+    let Some(view) = packet.view::<2>(at) else { return false };
+    view.be16(0) == 0x1603
+}
+
+/// Bytes of a dummy change-cipher-spec record in front of a second ClientHello (RFC 8446 appendix
+/// D.4), or 0.
+#[inline(always)]
+fn dummy_record<W: World>(world: &mut W) -> u32 {
+    let facts = world.facts();
+    let (at, len) = (facts.payload, facts.payload_len);
+    if len < 6 {
+        return 0;
+    }
+    let Some(view) = world.packet().view::<6>(at) else { return 0 };
+    if view.be32(0) & 0xffff_00ff == 0x1403_0000 && view.be16(4) == 0x0101 { 6 } else { 0 }
+}
+
+/// A judged flow: a retransmission from in front of the decisive byte, or a second hello behind it.
+#[inline(always)]
+fn done<W: World>(world: &mut W, way: usize, state: u64, end: u32) -> Plan {
+    let facts = world.facts();
+    let (seq, urgent) = (facts.seq, facts.tcp_flags & tcp::URG != 0);
+    if seq.wrapping_sub(end) < 1 << 31 {
+        return behind(world, way, state, urgent);
+    }
+    if segments(state) != 0 {
+        let same = unchanged(world, way, state);
+        let known_to_the_end = same == UNCHANGED_ALL || seq.wrapping_add(same) == end;
+        return known(if known_to_the_end {
+            Reason::PassRetransmission
+        } else {
+            Reason::HoldAltered
+        });
+    }
+    if draining(world) {
+        return known(Reason::HoldBusy);
+    }
+    let first = world.flows().slots.get(way).map_or(0, |slot| slot.first);
+    // A hello judged from a single segment is judged again when a new copy comes.
+    if seq != first || urgent {
+        return known(Reason::HoldAltered);
+    }
+    Plan::Parse(Parse { way, state, from: 0, row: 0 })
+}
+
+/// Data behind the decisive byte. A hello after a HelloRetryRequest, or behind CONNECT, SOCKS or
+/// STARTTLS, is judged like the first.
+#[inline(always)]
+fn behind<W: World>(world: &mut W, way: usize, state: u64, urgent: bool) -> Plan {
+    let from = dummy_record(world);
+    if !starts_hello(world, from) {
+        world.swap_state(way, state, state | LATER);
+        return known(Reason::PassData);
+    }
+    if draining(world) {
+        return known(Reason::HoldBusy);
+    }
+    if urgent {
+        return known(Reason::RefuseUrgent);
+    }
+    let now_ms = world.now_ms();
+    let seq = world.facts().seq;
+    let state = state_word(STAGE_SYN, 0, now_ms);
+    if let Some(slot) = world.flows().slots.get_mut(way) {
+        slot.first = seq;
+        slot.next = seq;
+        slot.state = state;
+    }
+    Plan::Parse(Parse { way, state, from, row: 0 })
+}
+
+/// A flow whose hello is not judged yet.
+#[inline(always)]
+fn unfinished<W: World>(world: &mut W, way: usize, state: u64, next: u32) -> Plan {
+    let facts = world.facts();
+    let (seq, flags) = (facts.seq, facts.tcp_flags);
+    if draining(world) {
+        return known(Reason::HoldBusy);
+    }
+    if flags & tcp::URG != 0 {
+        return known(Reason::RefuseUrgent);
+    }
+    let ahead = seq.wrapping_sub(next);
+    let mut from = 0;
+    if ahead != 0 {
+        if ahead < 1 << 31 {
+            return Plan::Known(hold(world, way, state, Reason::HoldOutOfOrder));
+        }
+        from = ahead.wrapping_neg();
+        let same = unchanged(world, way, state);
+        if same == UNCHANGED_ALL {
+            return known(Reason::PassRetransmission);
+        }
+        if same != from {
+            return Plan::Known(hold(world, way, state, Reason::HoldAltered));
+        }
+    }
+    if stage(state) == STAGE_SYN {
+        return Plan::Parse(Parse { way, state, from, row: 0 });
+    }
+    let row = world.flows().slots.get(way).map_or(0, |slot| slot.hello);
+    Plan::Parse(Parse { way, state, from, row: row.wrapping_add(1) })
+}
+
+/// Counts a held segment; a flow with too many is reset rather than starved.
+#[inline(always)]
+fn hold<W: World>(world: &mut W, way: usize, state: u64, reason: Reason) -> u32 {
+    if holds(state) >= HOLDS_MAX as u64 {
+        return Reason::RefuseStarved.number();
+    }
+    if let Some(slot) = world.flows().slots.get_mut(way) {
+        slot.state = state + (1 << HOLDS_SHIFT);
+    }
+    reason.number()
+}
+
+/// [`unchanged`]: the whole segment is known.
+const UNCHANGED_ALL: u32 = u32::MAX;
+
+/// How many bytes of the segment in hand, from its first on, are remembered segments with the same
+/// bytes; [`UNCHANGED_ALL`] if that is all of it; 0 if any of them differs.
+#[inline(always)]
+fn unchanged<W: World>(world: &mut W, way: usize, state: u64) -> u32 {
+    let facts = world.facts();
+    let (seq, len) = (facts.seq, facts.payload_len);
+    let Some(slot) = world.flows().slots.get(way) else { return 0 };
+    let (mut piece, hashes, lengths) = (slot.first, slot.hashes, slot.lengths);
+    let count = segments(state);
+    let mut same = 0u32;
+    let mut number = 0;
+    for (hash, piece_len) in hashes.into_iter().zip(lengths) {
+        let piece_len = piece_len as u32;
+        number += 1;
+        if number > count {
+            break;
+        }
+        if piece == seq.wrapping_add(same) && same + piece_len <= len {
+            if world.call_hash(same, piece_len) != hash {
+                return 0;
+            }
+            same += piece_len;
+        }
+        piece = piece.wrapping_add(piece_len);
+    }
+    if same == len { UNCHANGED_ALL } else { same }
+}
+
+/// The unfinished hello of this flow is gone: nothing of the flow passes any more.
+#[inline(always)]
+fn lost<W: World>(world: &mut W, way: usize) -> u32 {
+    let now_ms = world.now_ms();
+    if let Some(slot) = world.flows().slots.get_mut(way) {
+        slot.state = state_word(STAGE_CUT, 0, now_ms);
+    }
+    Reason::RefuseStateLost.number()
+}
+
+/// Parses the payload, decides where the name is complete, and keeps what is to be kept.
+#[inline(always)]
+fn parse<W: World>(world: &mut W, how: Parse) -> u32 {
+    let mut stamp = 0;
+    if how.row == 0 {
+        world.start_hello();
+    } else {
+        stamp = load_row(world, how.row - 1);
+        if stamp == 0 {
+            return lost(world, how.way);
+        }
+    }
+    world.facts().hello.offset = how.from;
+    let mut row = how.row;
+    let mut outcome = world.call_glide();
+    let facts = world.facts();
+    if outcome == progress::NAME {
+        name_in_segment(world);
+    } else if outcome == progress::GO && facts.hello.offset >= facts.payload_len {
+        outcome = progress::MORE;
+    } else if outcome == progress::GO {
+        if row == 0 {
+            row = take_row(world);
+        }
+        if row == 0 {
+            return Reason::HoldNoSlot.number();
+        }
+        outcome = world.call_steps(row - 1);
+        let facts = world.facts();
+        facts.name_at = 0;
+        facts.name_len = facts.hello.name_len as u32;
+    }
+    // The row may have been taken by another flow meanwhile: then what was read is of no account.
+    if how.row != 0 && world.hello(how.row - 1).is_none_or(|hello| hello.stamp != stamp) {
+        return lost(world, how.way);
+    }
+    conclude_segment(world, how, row, outcome)
+}
+
+/// Loads the parser's state from a row of `HELLOS`; gives its stamp, 0 if the row is not the flow's.
+#[inline(always)]
+fn load_row<W: World>(world: &mut W, row: u32) -> u64 {
+    let key = world.facts().key;
+    let Some(hello) = world.hello(row) else { return 0 };
+    if hello.key != key {
+        return 0;
+    }
+    let stamp = hello.stamp;
+    world.load_hello(row);
+    stamp
+}
+
+/// The name lies whole in the segment: its place, and the parser's place behind it.
+#[inline(always)]
+fn name_in_segment<W: World>(world: &mut W) {
+    let facts = world.facts();
+    facts.name_at = facts.payload + facts.hello.offset;
+    facts.name_len = facts.hello.name_len as u32;
+    facts.hello.offset += facts.name_len;
+}
+
+/// What the segment meets, and what is kept of it. `row` is the hello's row plus one, or 0.
+#[inline(always)]
+fn conclude_segment<W: World>(world: &mut W, how: Parse, row: u32, outcome: u32) -> u32 {
+    if outcome == progress::MORE {
+        return keep(world, how, row);
+    }
+    let reason = match outcome {
+        progress::NAME => judge_name(world, row),
+        progress::NO_NAME => nameless(world, Reason::PassHelloNoName),
+        progress::NOT_TLS => nameless(world, Reason::PassNotTls),
+        progress::BAD_NAME => Reason::RefuseHelloName.number(),
+        _ => Reason::RefuseStepLimit.number(),
+    };
+    let pass = reason < crate::reason::FIRST_NOT_PASS;
+    if pass {
+        settle(world, how);
+    }
+    // A row that this segment took, or that is not needed any more. A block leaves the state as it
+    // was, so that a retransmission of the segment meets the same verdict.
+    if row != 0 && (pass || how.row == 0) {
+        give_row(world, row - 1);
+    }
+    reason
+}
+
+/// Looks the name up and decides.
+#[inline(always)]
+fn judge_name<W: World>(world: &mut W, row: u32) -> u32 {
+    let facts = world.facts();
+    let (at, len) = (facts.name_at, facts.name_len);
+    facts.outcome.name_at = at;
+    facts.outcome.name_len = len;
+    facts.outcome.name_row = if at == 0 { row } else { 0 };
+    if at != 0 {
+        world.call_name_in_packet();
+    } else {
+        world.call_name_in_row(row.wrapping_sub(1));
+    }
+    match decide_into_outcome(world, Moment::Name) {
+        0 => Reason::PassHelloName.number(),
+        reason => reason,
+    }
+}
+
+/// The hello is not finished: remembers the segment and lets it through.
+#[inline(always)]
+fn keep<W: World>(world: &mut W, how: Parse, row: u32) -> u32 {
+    let Parse { way, state, from, .. } = how;
+    // A flow that was judged, with later data passed, does not become unfinished again.
+    if state & LATER != 0 {
+        return Reason::HoldAltered.number();
+    }
+    let row = if row == 0 { take_row(world) } else { row };
+    if row == 0 {
+        return Reason::HoldNoSlot.number();
+    }
+    let now_ms = world.now_ms();
+    let org = world.facts().outcome.org;
+    world.save_hello(row - 1);
+    let stamp = world.hello(row - 1).map_or(0, |hello| hello.stamp);
+    let fresh = row_stamp(now_ms, org);
+    if !world.swap_stamp(row - 1, stamp, fresh) {
+        return lost(world, way);
+    }
+    let facts = world.facts();
+    let next = facts.seq.wrapping_add(facts.payload_len);
+    let len = facts.payload_len - from;
+    let count = if stage(state) == STAGE_OPEN { segments(state) } else { 0 };
+    let count = remember(world, way, count, from, len);
+    if let Some(slot) = world.flows().slots.get_mut(way) {
+        slot.next = next;
+        slot.hello = row - 1;
+        slot.state = state_word(STAGE_OPEN, count, now_ms) | state & 0xff << HOLDS_SHIFT;
+    }
+    Reason::PassHelloPart.number()
+}
+
+/// Remembers `len` bytes from `from` on by a keyed hash; gives the new number of segments.
+#[inline(always)]
+fn remember<W: World>(world: &mut W, way: usize, count: u64, from: u32, len: u32) -> u64 {
+    if count >= SEGMENT_HASHES as u64 {
+        return SEGMENTS_OVER;
+    }
+    let hash = world.call_hash(from, len);
+    let Some(slot) = world.flows().slots.get_mut(way) else { return SEGMENTS_OVER };
+    if let (Some(place), Some(length)) =
+        (slot.hashes.get_mut(count as usize & 3), slot.lengths.get_mut(count as usize & 3))
+    {
+        *place = hash;
+        *length = len as u16;
+    }
+    count + 1
+}
+
+/// The flow was judged and passes: the decisive byte is the boundary, and only moves back.
+#[inline(always)]
+fn settle<W: World>(world: &mut W, how: Parse) {
+    let Parse { way, state, from, .. } = how;
+    let now_ms = world.now_ms();
+    let facts = world.facts();
+    let offset = facts.hello.offset;
+    let end = facts.seq.wrapping_add(offset);
+    let mut count = 0;
+    if stage(state) == STAGE_OPEN {
+        count = remember(world, way, segments(state), from, offset.wrapping_sub(from));
+    }
+    let judged_before = stage(state) == STAGE_DONE;
+    if let Some(slot) = world.flows().slots.get_mut(way) {
+        if !judged_before || end.wrapping_sub(slot.next) > 1 << 31 {
+            slot.next = end;
+        }
+        slot.state = state_word(STAGE_DONE, count, now_ms) | state & LATER;
+    }
+}
+
+/// Stamp of a row of `HELLOS`: never 0.
+#[inline(always)]
+fn row_stamp(now_ms: u32, org: u32) -> u64 {
+    (now_ms as u64) << 32 | org as u64
+}
+
+/// How readily a row of `HELLOS` is given up for `org`; 0: not at all. An organisation pushes out its
+/// own oldest hello before it meets another's, and another's only when it is idle.
+#[inline(always)]
+fn row_rank(stamp: u64, now_ms: u32, org: u32, idle_ms: u32) -> u64 {
+    let age = now_ms.wrapping_sub((stamp >> 32) as u32) as u64;
+    if stamp == 0 {
+        1 << 40
+    } else if age >= idle_ms as u64 {
+        1 << 33 | age
+    } else if stamp as u32 == org {
+        1 << 32 | age
+    } else {
+        0
+    }
+}
+
+/// Takes a row of `HELLOS` for the flow in hand; its number plus one, or 0.
+#[inline(always)]
+fn take_row<W: World>(world: &mut W) -> u32 {
+    let control = world.control();
+    let (seed, mask, idle_ms) = (control.seed, control.hello_set_mask, control.idle_ms);
+    let facts = world.facts();
+    let (key, org) = (facts.key, facts.outcome.org);
+    let now_ms = world.now_ms();
+    let first = (key_hash(seed, key) as u32 & mask) * WAYS as u32;
+    let (mut best, mut best_row, mut best_stamp) = (0, 0, 0);
+    for way in 0..WAYS as u32 {
+        let Some(hello) = world.hello(first + way) else { return 0 };
+        let stamp = hello.stamp;
+        let mut rank = row_rank(stamp, now_ms, org, idle_ms);
+        if stamp != 0 && hello.key == key {
+            rank = 1 << 41;
+        }
+        if rank > best {
+            best = rank;
+            best_row = first + way;
+            best_stamp = stamp;
+        }
+    }
+    if best == 0 || !world.swap_stamp(best_row, best_stamp, row_stamp(now_ms, org)) {
+        return 0;
+    }
+    let Some(hello) = world.hello(best_row) else { return 0 };
+    hello.key = key;
+    best_row + 1
+}
+
+/// Gives a row of `HELLOS` back. Its name stays readable for replay until it is taken again.
+#[inline(always)]
+fn give_row<W: World>(world: &mut W, row: u32) {
+    if let Some(hello) = world.hello(row) {
+        hello.stamp = 0;
+    }
+}

@@ -5,6 +5,10 @@
 //! host's side): what is here runs alike in the kernel, in the daemon and in a unit test.
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code, missing_docs)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "hashes, header fields and state words are cut to their lanes on purpose; the kernel has no panic to fall back on"
+)]
 
 pub mod abi;
 pub mod bytes;

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait; nothing else here is unsafe")]
 
 use crate::abi::{
-    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSet, Interface, NetEntry,
+    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface, NetEntry,
     Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Scratch,
 };
 
@@ -17,6 +17,6 @@ macro_rules! pod {
 }
 
 pod!(
-    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSet, Interface, NetEntry,
+    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface, NetEntry,
     Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Scratch
 );

@@ -34,7 +34,7 @@ macro_rules! reasons {
 
             /// What a packet with this reason meets.
             #[must_use]
-            pub fn verdict(self) -> Verdict {
+            pub const fn verdict(self) -> Verdict {
                 match self { $(Reason::$name => Verdict::$verdict,)+ }
             }
         }
@@ -137,5 +137,23 @@ impl Reason {
     #[must_use]
     pub const fn number(self) -> u32 {
         self as u32
+    }
+}
+
+/// Reasons below this number pass.
+pub const FIRST_NOT_PASS: u32 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_counter_indexes_and_tell_pass_from_the_rest() {
+        for reason in Reason::ALL {
+            let number = reason.number();
+            assert!(number > 0 && number < crate::limits::REASONS as u32);
+            assert_eq!(number < FIRST_NOT_PASS, reason.verdict() == Verdict::Pass, "{reason:?}");
+            assert_eq!(Reason::from_number(number), Some(*reason));
+        }
     }
 }

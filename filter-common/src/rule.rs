@@ -127,6 +127,10 @@ pub struct Best {
     pub nsor_entry: u32,
     /// 1 if that entry is an address or prefix.
     pub nsor_address: u32,
+    /// Length of the deciding subject: characters of a name with its leading dot, 0 for an address.
+    pub len: u32,
+    /// Length of the education registry's subject.
+    pub nsor_len: u32,
     /// Zero.
     pub pad: u32,
 }
@@ -141,23 +145,41 @@ impl Best {
         nsor_category: CATEGORY_NONE,
         nsor_entry: 0,
         nsor_address: 0,
+        len: 0,
+        nsor_len: 0,
         pad: 0,
     };
 
-    /// Takes a matching entry into account. Entries come from short to long subjects, so that the
-    /// longest of a step stays.
+    /// Back to [`Best::NONE`], with the fewest stores: the rest is never read then.
     #[inline(always)]
-    pub fn consider(&mut self, found: Match, entry: u32, address: u32) {
-        if found.step <= self.step && found.step != Step::Pass as u32 {
+    pub fn clear(&mut self) {
+        self.step = Step::Pass as u32;
+        self.category = CATEGORY_NONE;
+        self.entry = 0;
+        self.address = 0;
+        self.nsor_category = CATEGORY_NONE;
+        self.len = 0;
+        self.nsor_len = 0;
+    }
+
+    /// Takes a matching entry into account. `len` is 0 for an address or prefix, else the length of
+    /// the name's suffix with its leading dot.
+    #[inline(always)]
+    pub fn consider(&mut self, found: Match, entry: u32, len: u32) {
+        let address = (len == 0) as u32;
+        let longer = found.step == self.step && len >= self.len;
+        if (found.step < self.step || longer) && found.step != Step::Pass as u32 {
             self.step = found.step;
             self.category = found.category;
             self.entry = entry;
             self.address = address;
+            self.len = len;
         }
-        if found.nsor_category != CATEGORY_NONE {
+        if found.nsor_category != CATEGORY_NONE && len >= self.nsor_len {
             self.nsor_category = found.nsor_category;
             self.nsor_entry = entry;
             self.nsor_address = address;
+            self.nsor_len = len;
         }
     }
 }

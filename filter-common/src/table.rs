@@ -61,14 +61,12 @@ pub fn other_bucket(bucket: u32, tag: u64, len: u32) -> u32 {
 #[inline(always)]
 #[must_use]
 pub fn find_in_bucket(bucket: &Bucket, tag: u64) -> (u32, u32) {
-    let mut at = 0;
-    for slot in &bucket.slots {
+    for (at, slot) in bucket.slots.iter().enumerate() {
         // The tag is equal exactly when nothing is left above the class.
         let class = slot ^ tag;
         if class >> 16 == 0 && class != 0 {
-            return (class as u32, at);
+            return (class as u32, at as u32);
         }
-        at += 1;
     }
     (0, 0)
 }

@@ -7,7 +7,7 @@
 use aya_ebpf::btf_maps::{Array, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use filter_common::abi::{
-    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSet, Interface, NetEntry,
+    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface, NetEntry,
     Org, Org6SplitKey, OrgCounters, OrgRate, Policy, Scratch,
 };
 use filter_common::limits::{INTERFACES as INTERFACE_ROWS, REASONS};
@@ -72,9 +72,9 @@ pub(crate) static NET6: LpmTrie<[u8; 16], NetEntry, 65536> = LpmTrie::new();
 /// Flows; the number of sets is a power of two.
 #[btf_map]
 pub(crate) static FLOWS: Array<FlowSet, 1024, MMAPABLE> = Array::new();
-/// Unfinished ClientHellos; the number of sets is a power of two.
+/// Unfinished ClientHellos, four rows a set; the number of sets is a power of two.
 #[btf_map]
-pub(crate) static HELLOS: Array<HelloSet, 256, MMAPABLE> = Array::new();
+pub(crate) static HELLOS: Array<HelloSlot, 1024, MMAPABLE> = Array::new();
 /// New flows of each organisation in this second.
 #[btf_map]
 pub(crate) static ORG_RATES: Array<OrgRate, 1024, MMAPABLE> = Array::new();

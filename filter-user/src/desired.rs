@@ -106,7 +106,10 @@ pub struct FlowSizes {
 
 impl Default for FlowSizes {
     fn default() -> Self {
-        FlowSizes { flows: 1 << 18, hellos: 1 << 14 }
+        FlowSizes {
+            flows: 1 << 18,
+            hellos: 1 << 14,
+        }
     }
 }
 

@@ -1,0 +1,138 @@
+//! The places where the pipeline is cut: functions that the verifier checks once, on their own.
+//! Inlined, the walk of a name and the steps of a hello fail with "sequence of 8193 jumps is too
+//! complex" or run over a million instructions. Their arguments are numbers and the context; all
+//! else goes through map memory.
+
+use aya_ebpf::bindings::xdp_md;
+use filter_common::limits::STEPS_MAX;
+use filter_common::pipeline::{self, World};
+use filter_common::{flow, tls};
+
+use crate::reply;
+use crate::world::KernelWorld;
+
+/// The world around `ctx`, or the given result.
+macro_rules! world {
+    ($ctx:expr, $otherwise:expr) => {
+        match KernelWorld::new($ctx) {
+            Some(world) => world,
+            None => return $otherwise,
+        }
+    };
+}
+
+/// Tags, labels and PPPoE.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn link(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, 0);
+    pipeline::link_into_facts(&mut world);
+    0
+}
+
+/// IPv6 extension headers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn extensions(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, 0);
+    let packet = world.packet();
+    filter_common::packet::read_extensions(packet, world.facts())
+}
+
+/// A key whose Bloom bits are set. Functions that read no packet take no context: LLVM leaves an unused
+/// argument unset, and the verifier refuses the call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn subject(key: u64, dot: u64, left: u32) -> u32 {
+    let mut world = world!(core::ptr::null_mut(), 0);
+    pipeline::subject_found(&mut world, key, dot, left);
+    0
+}
+
+/// The destination's prefix entry.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn net() -> u32 {
+    let mut world = world!(core::ptr::null_mut(), 0);
+    pipeline::net_found(&mut world);
+    0
+}
+
+/// A SYN.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn syn() -> u32 {
+    let mut world = world!(core::ptr::null_mut(), 0);
+    flow::syn(&mut world)
+}
+
+/// A segment to be judged.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn payload(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, 0);
+    flow::payload(&mut world)
+}
+
+/// Whole fields of a hello.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn glide(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, tls::progress::NOT_TLS);
+    pipeline::glide_facts(&mut world)
+}
+
+/// One step of a hello.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn one_step(ctx: *mut xdp_md, row: u32) -> u32 {
+    let mut world = world!(ctx, tls::progress::NOT_TLS);
+    pipeline::step_facts(&mut world, row)
+}
+
+/// Steps of a hello, within the budget.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn steps(ctx: *mut xdp_md, row: u32) -> u32 {
+    for _ in 0..STEPS_MAX {
+        let outcome = one_step(ctx, row);
+        if outcome != tls::progress::GO {
+            return outcome;
+        }
+    }
+    tls::progress::GO
+}
+
+/// The walk of a name in the frame.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn name_in_packet(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, 0);
+    pipeline::name_in_packet(&mut world);
+    0
+}
+
+/// The walk of a name in a row of `HELLOS`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn name_in_row(row: u32) -> u32 {
+    let mut world = world!(core::ptr::null_mut(), 0);
+    pipeline::name_in_row(&mut world, row);
+    0
+}
+
+/// Keyed hash of payload bytes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn hash(ctx: *mut xdp_md, from: u32, len: u32) -> u32 {
+    let mut world = world!(ctx, 0);
+    pipeline::hash_payload(&mut world, from, len)
+}
+
+/// The frame becomes a reset to its sender; 1 if it did.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn reset(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, 0);
+    reply::reset(&mut world).is_some() as u32
+}

@@ -1,0 +1,56 @@
+//! The entry points.
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use filter_common::pipeline::{Judged, World, conclude, judge};
+use filter_common::verdict::Action;
+
+use crate::world::KernelWorld;
+use crate::{count, parts};
+
+/// The filter.
+#[xdp]
+pub fn schoolgate(ctx: XdpContext) -> u32 {
+    run(ctx.ctx)
+}
+
+#[inline(always)]
+fn run(ctx: *mut xdp_md) -> u32 {
+    let Some(mut world) = KernelWorld::new(ctx) else { return XDP_PASS };
+    let reason = match judge(&mut world) {
+        Judged::Untouched => {
+            count::untouched();
+            return XDP_PASS;
+        }
+        Judged::Enrolled(reason) => reason,
+    };
+    conclude(&mut world, reason);
+    let outcome = world.facts().outcome;
+    count::packet(outcome);
+    if outcome.action == Action::Pass as u32 {
+        return XDP_PASS;
+    }
+    if outcome.action == Action::Reset as u32 && parts::reset(ctx) != 0 {
+        return XDP_TX;
+    }
+    XDP_DROP
+}
+
+/// The empty program: the floor that the benchmark's figures stand on.
+#[xdp]
+pub fn floor(_ctx: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// The program has no path that panics; if one came in, the verifier would refuse the endless loop.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// Licence of the object: helpers in use are open to GPL-compatible programs.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,192 @@
+//! Replies by `XDP_TX`: the frame in hand becomes the answer to its sender. Tags and the PPPoE header
+//! stay; behind MPLS the label stack gives way to the configured return label, or to none.
+
+use aya_ebpf::helpers::generated as helpers;
+use filter_common::abi::{MPLS_REPLY_LABEL, Scratch};
+use filter_common::bytes::Packet;
+use filter_common::packet::EtherType;
+use filter_common::pipeline::{World, tcp};
+
+use crate::bytes::pointer;
+use crate::world::KernelWorld;
+
+const TCP_LEN: u32 = 20;
+const HOP_LIMIT: u32 = 64;
+
+/// Writes two bytes in network order.
+#[inline(always)]
+unsafe fn put16(at: *mut u8, offset: usize, value: u32) {
+    // SAFETY: the caller's view holds the place; BPF has unaligned stores.
+    unsafe { *at.add(offset).cast::<u16>() = (value as u16).to_be() }
+}
+
+/// Writes four bytes in network order.
+#[inline(always)]
+unsafe fn put32(at: *mut u8, offset: usize, value: u32) {
+    // SAFETY: the caller's view holds the place; BPF has unaligned stores.
+    unsafe { *at.add(offset).cast::<u32>() = value.to_be() }
+}
+
+/// One's complement sum of a word's halves (RFC 1071), not folded yet.
+#[inline(always)]
+fn halves(word: u32) -> u64 {
+    (word >> 16) as u64 + (word & 0xffff) as u64
+}
+
+/// Folds and complements a sum.
+#[inline(always)]
+fn checksum(sum: u64) -> u32 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !(sum as u32) & 0xffff
+}
+
+/// Turns the frame into a TCP reset to its sender (RFC 9293 section 3.10.7).
+#[inline(always)]
+pub(crate) fn reset(world: &mut KernelWorld) -> Option<()> {
+    let l3 = network_offset(world)?;
+    let header_len = if world.facts().version == 4 { 20 } else { 40 };
+    let frame_len = world.packet().len();
+    let delta = (l3 + header_len + TCP_LEN).wrapping_sub(frame_len) as i32;
+    // SAFETY: the context is valid; packet pointers are taken anew behind this.
+    if delta != 0 && unsafe { helpers::bpf_xdp_adjust_tail(world.ctx(), delta) } != 0 {
+        return None;
+    }
+    swap_macs(world)?;
+    link(world, l3)?;
+    if world.facts().version == 4 { ipv4(world, l3)? } else { ipv6(world, l3)? };
+    segment(world, l3 + header_len)
+}
+
+/// Where the reply's network header goes: behind MPLS it moves to the front by the labels dropped.
+#[inline(always)]
+fn network_offset(world: &mut KernelWorld) -> Option<u32> {
+    let facts = world.facts();
+    let (l3, mpls_at, interface) = (facts.l3, facts.mpls_at, facts.interface);
+    if mpls_at == 0 {
+        return Some(world.forget(l3) & 0x3f);
+    }
+    let reply = world.interface(interface)?.mpls_reply;
+    let label_len = if reply & 0xff == MPLS_REPLY_LABEL { 4 } else { 0 };
+    Some(world.forget(mpls_at + label_len) & 0x3f)
+}
+
+#[inline(always)]
+fn swap_macs(world: &KernelWorld) -> Option<()> {
+    let at = pointer::<14>(world.ctx(), 0)?;
+    // SAFETY: 14 bytes are there.
+    unsafe {
+        let (a, b) = (*at.cast::<u32>(), *at.add(4).cast::<u16>());
+        let (c, d) = (*at.add(6).cast::<u32>(), *at.add(10).cast::<u16>());
+        *at.cast::<u32>() = c;
+        *at.add(4).cast::<u16>() = d;
+        *at.add(6).cast::<u32>() = a;
+        *at.add(10).cast::<u16>() = b;
+    }
+    Some(())
+}
+
+/// The link's own length and type fields: PPPoE's length, the return label, or the EtherType in
+/// place of MPLS.
+#[inline(always)]
+fn link(world: &mut KernelWorld, l3: u32) -> Option<()> {
+    let facts = world.facts();
+    let (pppoe_at, mpls_at, version) = (facts.pppoe_at, facts.mpls_at, facts.version);
+    let interface = facts.interface;
+    if pppoe_at != 0 {
+        let packet_len = if version == 4 { 40 } else { 60 };
+        let at = pointer::<8>(world.ctx(), pppoe_at)?;
+        // SAFETY: eight bytes are there. The length counts the PPP protocol field (RFC 2516).
+        unsafe { put16(at, 4, packet_len + 2) };
+    }
+    if mpls_at != 0 {
+        let reply = world.interface(interface)?.mpls_reply;
+        if reply & 0xff == MPLS_REPLY_LABEL {
+            let at = pointer::<4>(world.ctx(), mpls_at)?;
+            // SAFETY: four bytes are there. Label, bottom of stack, time to live (RFC 3032).
+            unsafe { put32(at, 0, (reply >> 8) << 12 | 1 << 8 | HOP_LIMIT) };
+        } else {
+            let kind = if version == 4 { EtherType::IPV4 } else { EtherType::IPV6 };
+            let at = pointer::<2>(world.ctx(), l3 - 2)?;
+            // SAFETY: two bytes are there: the EtherType in front of the label stack.
+            unsafe { put16(at, 0, kind.0) };
+        }
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn ipv4(world: &mut KernelWorld, l3: u32) -> Option<()> {
+    let facts = world.facts();
+    let (from, to) = (facts.destination[3], facts.source[3]);
+    let words = [0x4500_0000 | (20 + TCP_LEN), 0x0000_4000, HOP_LIMIT << 24 | 6 << 16];
+    let mut sum = halves(from) + halves(to);
+    for word in words {
+        sum += halves(word);
+    }
+    let at = pointer::<20>(world.ctx(), l3)?;
+    // SAFETY: 20 bytes are there.
+    unsafe {
+        put32(at, 0, words[0]);
+        put32(at, 4, words[1]);
+        put32(at, 8, words[2] | checksum(sum));
+        put32(at, 12, from);
+        put32(at, 16, to);
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn ipv6(world: &mut KernelWorld, l3: u32) -> Option<()> {
+    let facts = world.facts();
+    let (from, to) = (facts.destination, facts.source);
+    let at = pointer::<40>(world.ctx(), l3)?;
+    // SAFETY: 40 bytes are there.
+    unsafe {
+        put32(at, 0, 6 << 28);
+        put32(at, 4, TCP_LEN << 16 | 6 << 8 | HOP_LIMIT);
+        put32(at, 8, from[0]);
+        put32(at, 12, from[1]);
+        put32(at, 16, from[2]);
+        put32(at, 20, from[3]);
+        put32(at, 24, to[0]);
+        put32(at, 28, to[1]);
+        put32(at, 32, to[2]);
+        put32(at, 36, to[3]);
+    }
+    Some(())
+}
+
+/// Sum of the pseudo header (RFC 9293 section 3.1, RFC 8200 section 8.1).
+#[inline(always)]
+fn pseudo_header(facts: &Scratch) -> u64 {
+    let mut sum = halves(facts.source[3]) + halves(facts.destination[3]) + 6 + TCP_LEN as u64;
+    if facts.version == 6 {
+        sum += halves(facts.source[0]) + halves(facts.source[1]) + halves(facts.source[2]);
+        sum += halves(facts.destination[0]) + halves(facts.destination[1]);
+        sum += halves(facts.destination[2]);
+    }
+    sum
+}
+
+#[inline(always)]
+fn segment(world: &mut KernelWorld, l4: u32) -> Option<()> {
+    let facts = world.facts();
+    let ports = facts.ports.rotate_left(16);
+    let seq = if facts.tcp_flags & tcp::ACK != 0 { facts.ack } else { 0 };
+    let phantom = (facts.tcp_flags & (tcp::SYN | tcp::FIN)).count_ones();
+    let ack = facts.seq.wrapping_add(facts.payload_len).wrapping_add(phantom);
+    let control = 0x5000_0000 | (tcp::RST | tcp::ACK) << 16;
+    let sum = pseudo_header(facts) + halves(ports) + halves(seq) + halves(ack) + halves(control);
+    let at = pointer::<20>(world.ctx(), l4)?;
+    // SAFETY: 20 bytes are there.
+    unsafe {
+        put32(at, 0, ports);
+        put32(at, 4, seq);
+        put32(at, 8, ack);
+        put32(at, 12, control);
+        put32(at, 16, checksum(sum) << 16);
+    }
+    Some(())
+}

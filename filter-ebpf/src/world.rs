@@ -1,0 +1,315 @@
+//! The kernel's side of `filter_common::pipeline::World`: maps, clock, claims, and the cuts into
+//! separately verified functions.
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::helpers::generated as helpers;
+use core::arch::asm;
+use filter_common::abi::{
+    Bucket, Class, Control, FlowSet, Hello, HelloSlot, Interface, NetEntry, Org, Org6SplitKey, OrgRate,
+    Policy, Scratch,
+};
+use filter_common::limits::NAME_BUF;
+use filter_common::pipeline::World;
+
+use crate::bytes::XdpPacket;
+use crate::{maps, parts};
+
+const HELLO_WORDS: usize = size_of::<Hello>() / 8;
+
+/// A frame in the kernel and the maps around it.
+pub(crate) struct KernelWorld {
+    ctx: *mut xdp_md,
+    control: *const Control,
+    facts: *mut Scratch,
+    flows: *mut FlowSet,
+}
+
+impl KernelWorld {
+    /// The world of a context; `None` cannot happen, as both maps have a row 0, but the verifier
+    /// wants it said.
+    #[inline(always)]
+    pub(crate) fn new(ctx: *mut xdp_md) -> Option<KernelWorld> {
+        let control = maps::CONTROL.get_ptr(0)?;
+        let facts = maps::SCRATCH.get_ptr_mut(0)?;
+        Some(KernelWorld { ctx, control, facts, flows: core::ptr::null_mut() })
+    }
+
+    /// The context.
+    #[inline(always)]
+    pub(crate) fn ctx(&self) -> *mut xdp_md {
+        self.ctx
+    }
+}
+
+/// Replaces the word at `place` if it is `old`; gives the word that was there.
+///
+/// `core::sync::atomic` has loads and stores only for this target; `-Ctarget-cpu=v3` has the
+/// instruction (kernel 5.12).
+#[inline(always)]
+fn compare_and_swap(place: *mut u64, old: u64, new: u64) -> u64 {
+    let mut seen = old;
+    // SAFETY: `place` points to eight aligned bytes of a map value, by the callers.
+    unsafe {
+        asm!("r0 = cmpxchg_64({p} + 0, r0, {n})", p = in(reg) place, n = in(reg) new, inout("r0") seen, options(nostack));
+    }
+    seen
+}
+
+/// Copies the parser's state word by word: LLVM makes a call of it otherwise, which the verifier refuses.
+#[inline(always)]
+fn copy_hello(from: *const Hello, to: *mut Hello) {
+    // SAFETY: both are whole `Hello`s in map values, of `HELLO_WORDS` aligned words of integers.
+    unsafe {
+        for word in 0..HELLO_WORDS {
+            to.cast::<u64>().add(word).write_volatile(from.cast::<u64>().add(word).read_volatile());
+        }
+    }
+}
+
+impl World for KernelWorld {
+    type Packet = XdpPacket;
+
+    #[inline(always)]
+    fn packet(&self) -> XdpPacket {
+        XdpPacket(self.ctx)
+    }
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: the kernel gives a valid context for the whole run of the program.
+        unsafe { (*self.ctx).ingress_ifindex }
+    }
+    #[inline(always)]
+    fn now_ms(&self) -> u32 {
+        // SAFETY: the helper has no conditions (kernel 5.11).
+        (unsafe { helpers::bpf_ktime_get_coarse_ns() } / 1_000_000) as u32
+    }
+    #[inline(always)]
+    fn now_ns(&self) -> u64 {
+        // SAFETY: the helper has no conditions.
+        unsafe { helpers::bpf_ktime_get_ns() }
+    }
+    #[inline(always)]
+    fn forget(&mut self, value: u32) -> u32 {
+        // SAFETY: the scratch row is valid for the whole run and belongs to this processor. Volatile,
+        // so that the value really goes through map memory, where the verifier tracks nothing.
+        unsafe {
+            let place = &raw mut (*self.facts).spare[3];
+            place.write_volatile(value);
+            place.read_volatile()
+        }
+    }
+    #[inline(always)]
+    fn start_hello(&mut self) {
+        // SAFETY: the scratch row is valid for the whole run and belongs to this processor; a `Hello`
+        // is `HELLO_WORDS` words of integers, and `Hello::START` is all zeros.
+        unsafe {
+            let words = (&raw mut (*self.facts).hello).cast::<u64>();
+            for word in 0..HELLO_WORDS {
+                words.add(word).write_volatile(0);
+            }
+        }
+    }
+    #[inline(always)]
+    fn load_hello(&mut self, row: u32) {
+        let Some(slot) = self.hello(row) else { return };
+        let from = &raw const slot.hello;
+        copy_hello(from, &raw mut self.facts().hello);
+    }
+    #[inline(always)]
+    fn save_hello(&mut self, row: u32) {
+        let from = &raw const self.facts().hello;
+        if let Some(slot) = self.hello(row) {
+            copy_hello(from, &raw mut slot.hello);
+        }
+    }
+    #[inline(always)]
+    fn hello_and_name(&mut self, row: u32) -> Option<(&mut Hello, &mut [u8; NAME_BUF])> {
+        let slot = maps::HELLOS.get_ptr_mut(row)?;
+        // SAFETY: two different map values; the flow in hand owns the row under its set's claim.
+        unsafe { Some((&mut (*self.facts).hello, &mut (*slot).name)) }
+    }
+    #[inline(always)]
+    fn control(&self) -> &Control {
+        // SAFETY: a map value found in `new`, valid for the whole run; words change one by one.
+        unsafe { &*self.control }
+    }
+    #[inline(always)]
+    fn facts(&mut self) -> &mut Scratch {
+        // SAFETY: a map value found in `new`, valid for the whole run, this processor's own.
+        unsafe { &mut *self.facts }
+    }
+    #[inline(always)]
+    fn interface(&self, row: u32) -> Option<Interface> {
+        maps::INTERFACES.get(row).copied()
+    }
+    #[inline(always)]
+    fn vlan_realms(&self, word: u32) -> Option<u64> {
+        maps::VLAN_REALMS.get(word).copied()
+    }
+    #[inline(always)]
+    fn org4_index(&self, word: u32) -> Option<u64> {
+        maps::ORG4_INDEX.get(word).copied()
+    }
+    #[inline(always)]
+    fn org4_page(&self, word: u32) -> Option<u64> {
+        maps::ORG4_PAGES.get(word).copied()
+    }
+    #[inline(always)]
+    fn org6_bloom(&self, word: u32) -> Option<u64> {
+        maps::ORG6_BLOOM.get(word).copied()
+    }
+    #[inline(always)]
+    fn org6_bucket(&self, bucket: u32) -> Option<&Bucket> {
+        maps::ORG6.get(bucket)
+    }
+    #[inline(always)]
+    fn org6_split(&mut self, realm: u32) -> u32 {
+        let [w0, w1, w2, w3] = self.facts().source.map(u32::to_be_bytes);
+        let address = [
+            w0[0], w0[1], w0[2], w0[3], w1[0], w1[1], w1[2], w1[3], w2[0], w2[1], w2[2], w2[3],
+            w3[0], w3[1], w3[2], w3[3],
+        ];
+        let key = Key::new(160, Org6SplitKey { realm: realm.to_be_bytes(), address });
+        maps::ORG6_SPLIT.get(&key).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn org(&self, org: u32) -> Option<&Org> {
+        maps::ORGS.get(org)
+    }
+    #[inline(always)]
+    fn policy(&self, row: u32) -> Option<&Policy> {
+        maps::POLICIES.get(row)
+    }
+    #[inline(always)]
+    fn class(&self, row: u32) -> Option<&Class> {
+        maps::CLASSES.get(row)
+    }
+    #[inline(always)]
+    fn subject_bloom(&self, word: u32) -> Option<u64> {
+        maps::SUBJECT_BLOOM.get(word).copied()
+    }
+    #[inline(always)]
+    fn subject_bucket(&self, bucket: u32) -> Option<&Bucket> {
+        maps::SUBJECTS.get(bucket)
+    }
+    #[inline(always)]
+    fn subject_entry(&self, bucket: u32, slot: u32) -> u32 {
+        let Some(row) = maps::SUBJECT_ENTRIES.get(bucket) else { return 0 };
+        row.entries.get((slot & 7) as usize).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn net4_bits(&self, word: u32) -> Option<u64> {
+        maps::NET4_BITS.get(word).copied()
+    }
+    #[inline(always)]
+    fn net4(&mut self) -> Option<NetEntry> {
+        let address = self.facts().destination[3].to_be_bytes();
+        maps::NET4.get(&Key::new(32, address)).copied()
+    }
+    #[inline(always)]
+    fn net6_bloom(&self, word: u32) -> Option<u64> {
+        maps::NET6_BLOOM.get(word).copied()
+    }
+    #[inline(always)]
+    fn net6(&mut self) -> Option<NetEntry> {
+        let [w0, w1, w2, w3] = self.facts().destination.map(u32::to_be_bytes);
+        let address = [
+            w0[0], w0[1], w0[2], w0[3], w1[0], w1[1], w1[2], w1[3], w2[0], w2[1], w2[2], w2[3],
+            w3[0], w3[1], w3[2], w3[3],
+        ];
+        maps::NET6.get(&Key::new(128, address)).copied()
+    }
+    #[inline(always)]
+    fn org_rate(&mut self, org: u32) -> Option<&mut OrgRate> {
+        let row = maps::ORG_RATES.get_ptr_mut(org)?;
+        // SAFETY: a map value; other processors may change its integers meanwhile, which is said of it.
+        Some(unsafe { &mut *row })
+    }
+    #[inline(always)]
+    fn open_flows(&mut self, set: u32) -> bool {
+        match maps::FLOWS.get_ptr_mut(set) {
+            Some(flows) => {
+                self.flows = flows;
+                true
+            }
+            None => false,
+        }
+    }
+    #[inline(always)]
+    fn flows(&mut self) -> &mut FlowSet {
+        // SAFETY: only after `open_flows` gave true; a map value, whose slots are written under the
+        // set's claim only (but for the mark `LATER`, by compare-and-swap).
+        unsafe { &mut *self.flows }
+    }
+    #[inline(always)]
+    fn claim_flows(&mut self) -> bool {
+        crate::claim::take(self.flows)
+    }
+    #[inline(always)]
+    fn release_flows(&mut self) {
+        crate::claim::give(self.flows);
+    }
+    #[inline(always)]
+    fn swap_state(&mut self, way: usize, old: u64, new: u64) {
+        if let Some(slot) = self.flows().slots.get_mut(way & 3) {
+            compare_and_swap(&raw mut slot.state, old, new);
+        }
+    }
+    #[inline(always)]
+    fn hello(&mut self, row: u32) -> Option<&mut HelloSlot> {
+        let row = maps::HELLOS.get_ptr_mut(row)?;
+        // SAFETY: a map value; the flow whose key it holds owns it under its set's claim.
+        Some(unsafe { &mut *row })
+    }
+    #[inline(always)]
+    fn swap_stamp(&mut self, row: u32, old: u64, new: u64) -> bool {
+        let Some(slot) = self.hello(row) else { return false };
+        compare_and_swap(&raw mut slot.stamp, old, new) == old
+    }
+
+    #[inline(always)]
+    fn call_link(&mut self) {
+        parts::link(self.ctx);
+    }
+    #[inline(always)]
+    fn call_extensions(&mut self) -> u32 {
+        parts::extensions(self.ctx)
+    }
+    #[inline(always)]
+    fn call_subject(&mut self, key: u64, dot: u64, left: u32) {
+        parts::subject(key, dot, left);
+    }
+    #[inline(always)]
+    fn call_net(&mut self) {
+        parts::net();
+    }
+    #[inline(always)]
+    fn call_syn(&mut self) -> u32 {
+        parts::syn()
+    }
+    #[inline(always)]
+    fn call_payload(&mut self) -> u32 {
+        parts::payload(self.ctx)
+    }
+    #[inline(always)]
+    fn call_glide(&mut self) -> u32 {
+        parts::glide(self.ctx)
+    }
+    #[inline(always)]
+    fn call_steps(&mut self, row: u32) -> u32 {
+        parts::steps(self.ctx, row)
+    }
+    #[inline(always)]
+    fn call_name_in_packet(&mut self) {
+        parts::name_in_packet(self.ctx);
+    }
+    #[inline(always)]
+    fn call_name_in_row(&mut self, row: u32) {
+        parts::name_in_row(row);
+    }
+    #[inline(always)]
+    fn call_hash(&mut self, from: u32, len: u32) -> u32 {
+        parts::hash(self.ctx, from, len)
+    }
+}

@@ -1,0 +1,202 @@
+//! The diff: what the maps hold against what they shall hold, carried out in an order in which no
+//! moment lets through what old and new state both block, or blocks what both let through.
+//!
+//! Rows come before what refers to them, Bloom bits before slots, additions before removals; a row
+//! is used again only after a grace time in which every packet under way has ended.
+
+use std::time::{Duration, Instant};
+
+use filter_common::abi::{CONTROL_PASS_ALL, Class, Control};
+
+use super::classes::RowsByValue;
+use super::enrolment::EnrolmentPlan;
+use super::error::KernelError;
+use super::interfaces::InterfacePlan;
+use super::nets::NetPlan;
+use super::subjects::SubjectPlan;
+use super::tables::CLASS_ROWS;
+use super::{Seed, Tables, enrolment, interfaces, nets, subjects};
+use crate::desired::Desired;
+
+/// Whether packets run through the tables while they change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grace {
+    /// Nothing reads the tables: no need to wait.
+    None,
+    /// The program is attached: wait until every packet under way has ended.
+    Live,
+}
+
+impl Grace {
+    /// Waits for the packets under way.
+    pub fn wait(self) {
+        if self == Grace::Live {
+            super::syscall::wait_for_packets();
+        }
+    }
+}
+
+/// Counts of one kind of thing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// New.
+    pub added: usize,
+    /// Changed in place.
+    pub changed: usize,
+    /// Gone.
+    pub removed: usize,
+}
+
+/// What an application of a desired state did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Names and addresses.
+    pub subjects: Changes,
+    /// Prefixes of destinations.
+    pub nets: Changes,
+    /// Organisations.
+    pub organisations: Changes,
+    /// Policies; only new ones count, old ones stay until their rows are needed.
+    pub policies: Changes,
+    /// Time it took.
+    pub duration: Duration,
+    /// Whether a new set of maps was made.
+    pub new_generation: bool,
+}
+
+impl Applied {
+    /// Whether the maps were as desired before.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        [self.subjects, self.nets, self.organisations, self.policies]
+            .iter()
+            .all(|changes| *changes == Changes::default())
+    }
+}
+
+/// What is to be done to the tables.
+#[derive(Debug)]
+pub struct Plan {
+    classes: Vec<(u32, Class)>,
+    subjects: SubjectPlan,
+    nets: NetPlan,
+    enrolment: EnrolmentPlan,
+    interfaces: InterfacePlan,
+}
+
+/// Compares the tables with `desired`. Nothing is written.
+///
+/// # Errors
+/// [`KernelError::NeedsNewGeneration`] if it does not fit.
+pub fn plan(tables: &Tables, desired: &Desired, seed: Seed) -> Result<Plan, KernelError> {
+    let mut used = vec![false; CLASS_ROWS as usize];
+    subjects::mark_classes(tables, &mut used);
+    nets::mark_classes(tables, &mut used);
+    let mut rows = RowsByValue::read(&tables.classes, &used, "classes");
+    let mut class_rows = Vec::with_capacity(desired.classes.len());
+    for class in &desired.classes {
+        let row = if *class == Class::default() {
+            0
+        } else {
+            rows.row(*class)?
+        };
+        let row =
+            u16::try_from(row).map_err(|_beyond| KernelError::NeedsNewGeneration("classes"))?;
+        class_rows.push(row);
+    }
+    Ok(Plan {
+        classes: rows.into_new(),
+        subjects: subjects::plan(tables, &desired.subjects, &class_rows)?,
+        nets: nets::plan(tables, desired, &class_rows)?,
+        enrolment: enrolment::plan(tables, desired, seed)?,
+        interfaces: interfaces::plan(tables, desired)?,
+    })
+}
+
+impl Plan {
+    /// What it will do.
+    #[must_use]
+    pub fn summary(&self) -> Applied {
+        let (slots, v4, v6) = (&self.subjects.slots, &self.nets.v4, &self.nets.v6);
+        let enrolment = &self.enrolment;
+        Applied {
+            subjects: Changes {
+                added: slots.adds.len(),
+                changed: slots.changes.len(),
+                removed: slots.removals.len(),
+            },
+            nets: Changes {
+                added: v4.adds.len() + v6.adds.len(),
+                changed: v4.changes.len() + v6.changes.len(),
+                removed: v4.removals.len() + v6.removals.len(),
+            },
+            organisations: Changes {
+                added: enrolment.adds.len(),
+                changed: enrolment.changes.len(),
+                removed: enrolment.removals.len(),
+            },
+            policies: Changes {
+                added: enrolment.policies.len(),
+                ..Changes::default()
+            },
+            duration: Duration::ZERO,
+            new_generation: false,
+        }
+    }
+
+    /// Whether rows are written that may have been referred to until the last application.
+    fn takes_rows(&self) -> bool {
+        !self.classes.is_empty()
+            || !self.enrolment.policies.is_empty()
+            || !self.enrolment.adds.is_empty()
+    }
+}
+
+/// Makes the tables equal to `desired`. `forget` zeroes the per-processor counters of organisation
+/// numbers that get a new owner.
+///
+/// # Errors
+/// [`KernelError::NeedsNewGeneration`] if it does not fit (nothing was taken away then), or what a
+/// system call met.
+pub fn apply(
+    tables: &Tables,
+    desired: &Desired,
+    seed: Seed,
+    grace: Grace,
+    forget: &dyn Fn(&[u32]) -> Result<(), KernelError>,
+) -> Result<Applied, KernelError> {
+    let start = Instant::now();
+    let plan = plan(tables, desired, seed)?;
+    if plan.takes_rows() {
+        grace.wait();
+    }
+    for (row, class) in &plan.classes {
+        tables.classes.set(*row, *class);
+    }
+    subjects::add(tables, &desired.subjects, &plan.subjects, grace)?;
+    nets::add(tables, desired, &plan.nets, seed)?;
+    set_switches(tables, desired);
+    enrolment::apply(tables, &plan.enrolment, grace, forget)?;
+    interfaces::apply(tables, &plan.interfaces, grace);
+    subjects::remove(tables, &desired.subjects, &plan.subjects);
+    nets::remove(tables, desired, &plan.nets, seed)?;
+    Ok(Applied {
+        duration: start.elapsed(),
+        ..plan.summary()
+    })
+}
+
+/// Switches of the whole filter.
+fn set_switches(tables: &Tables, desired: &Desired) {
+    let control = tables.control_row();
+    let pass_all = if desired.pass_all {
+        CONTROL_PASS_ALL
+    } else {
+        0
+    };
+    tables.set_control(Control {
+        flags: control.flags & !CONTROL_PASS_ALL | pass_all,
+        syn_limit: desired.syn_limit,
+        ..control
+    });
+}
