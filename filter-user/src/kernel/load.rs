@@ -184,16 +184,20 @@ fn map_data(map: Map) -> Option<MapData> {
     }
 }
 
-/// Opens the maps pinned in `directory`.
+/// Opens the maps pinned in `directory`. A map that is not there is left out: maps of another layout
+/// may lack it.
 ///
 /// # Errors
-/// If one is missing or cannot be opened.
+/// If one that is there cannot be opened.
 pub fn pinned_maps(directory: &Path) -> Result<Maps, KernelError> {
     let mut maps = Maps::new();
     for name in MAP_NAMES {
-        let fd = super::syscall::open_pin(&directory.join(name))?;
-        let map = MapData::from_fd(fd).map_err(KernelError::bpf(format!("opening {name}")))?;
-        maps.insert(name, map);
+        let path = directory.join(name);
+        if path.exists() {
+            let fd = super::syscall::open_pin(&path)?;
+            let map = MapData::from_fd(fd).map_err(KernelError::bpf(format!("opening {name}")))?;
+            maps.insert(name, map);
+        }
     }
     Ok(maps)
 }

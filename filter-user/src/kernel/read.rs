@@ -278,14 +278,13 @@ fn flows_in_use(tables: &Tables) -> (u64, u64) {
     (used, all)
 }
 
-/// Slots of unfinished ClientHellos with a stamp, and all of them.
+/// Rows of unfinished ClientHellos with a stamp, and all of them.
 fn hellos_in_use(tables: &Tables) -> (u64, u64) {
-    let (mut used, mut all) = (0, 0);
-    for set in (0..tables.hellos.rows()).filter_map(|row| tables.hellos.get(row)) {
-        all += set.slots.len() as u64;
-        used += set.slots.iter().filter(|slot| slot.stamp != 0).count() as u64;
-    }
-    (used, all)
+    let rows = tables.hellos.rows();
+    let used = (0..rows)
+        .filter_map(|row| tables.hellos.get(row))
+        .filter(|slot| slot.stamp != 0);
+    (used.count() as u64, u64::from(rows))
 }
 
 /// Bytes of kernel memory that the maps take.

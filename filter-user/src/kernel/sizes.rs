@@ -47,8 +47,8 @@ pub struct Sizes {
     pub net6_bloom_words: u32,
     /// Sets of `FLOWS`.
     pub flow_sets: u32,
-    /// Sets of `HELLOS`.
-    pub hello_sets: u32,
+    /// Rows of `HELLOS`; four in a line are a set.
+    pub hello_rows: u32,
 }
 
 impl Sizes {
@@ -76,7 +76,7 @@ impl Sizes {
             nets6: with_room(desired.nets6.len() as u64, 1024),
             net6_bloom_words: bloom_words(desired.nets6.len() as u64),
             flow_sets: sets(flows.flows, 4096),
-            hello_sets: sets(flows.hellos, 1024),
+            hello_rows: flows.hellos.max(1024).next_power_of_two(),
         }
     }
 
@@ -131,7 +131,7 @@ impl Sizes {
             ("NET6", self.nets6),
             ("NET6_BLOOM", self.net6_bloom_words),
             ("FLOWS", self.flow_sets),
-            ("HELLOS", self.hello_sets),
+            ("HELLOS", self.hello_rows),
             ("CONTROL", 1),
         ]
     }
@@ -295,6 +295,6 @@ mod tests {
                 hellos: 10,
             },
         );
-        assert_eq!((sizes.flow_sets, sizes.hello_sets), (2048, 256));
+        assert_eq!((sizes.flow_sets, sizes.hello_rows), (2048, 1024));
     }
 }

@@ -13,6 +13,7 @@ use super::error::KernelError;
 const OBJ_PIN: c_int = 6;
 const OBJ_GET: c_int = 7;
 const PROG_TEST_RUN: c_int = 10;
+const OBJ_GET_INFO: c_int = 15;
 const LINK_CREATE: c_int = 28;
 const LINK_UPDATE: c_int = 29;
 /// `BPF_XDP` of `enum bpf_attach_type`.
@@ -103,6 +104,31 @@ pub(crate) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     let mut attr = Attr::default();
     attr[0] = pair(fd_field(link), fd_field(program));
     bpf(LINK_UPDATE, &mut attr).map(drop)
+}
+
+/// Facts of an XDP link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkFacts {
+    pub(crate) id: u32,
+    pub(crate) program: u32,
+    /// 0 where the interface is gone.
+    pub(crate) ifindex: u32,
+}
+
+/// Reads the facts of an XDP link: the front of `struct bpf_link_info`.
+pub(crate) fn link_facts(link: BorrowedFd<'_>) -> io::Result<LinkFacts> {
+    // type, id, prog_id, padding; then for XDP: ifindex.
+    let mut info = [0u32; 8];
+    let length = u32::try_from(size_of_val(&info)).unwrap_or(0);
+    let mut attr = Attr::default();
+    attr[0] = pair(fd_field(link), length);
+    attr[1] = info.as_mut_ptr().expose_provenance() as u64;
+    bpf(OBJ_GET_INFO, &mut attr)?;
+    Ok(LinkFacts {
+        id: info[1],
+        program: info[2],
+        ifindex: info[4],
+    })
 }
 
 /// What a test run gave.

@@ -7,10 +7,10 @@ use std::os::fd::AsFd;
 use aya::Pod;
 use aya::maps::MapData;
 use filter_common::abi::{
-    ABI, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSet, Interface,
+    ABI, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface,
     NetEntry, Org, Org6SplitKey, OrgRate, Policy,
 };
-use filter_common::limits::{IDLE_MS, INTERFACES};
+use filter_common::limits::{IDLE_MS, INTERFACES, WAYS};
 
 use super::Seed;
 use super::error::KernelError;
@@ -22,6 +22,10 @@ use super::trie::Trie;
 pub const CLASS_ROWS: u32 = 65_536;
 /// Words of `NET4_BITS`: one bit for each /24.
 pub const NET4_WORDS: u32 = 262_144;
+
+/// Rows of `HELLOS` in a set.
+const HELLO_WAYS: u32 = 4;
+const _: () = assert!(WAYS == HELLO_WAYS as usize);
 
 /// Every map of a generation by name.
 pub const MAP_NAMES: [&str; 26] = [
@@ -85,7 +89,7 @@ pub struct Tables {
     pub net6_bloom: Array<u64>,
     pub net6: Trie<[u8; 16], [u32; 2]>,
     pub flows: Array<FlowSet>,
-    pub hellos: Array<HelloSet>,
+    pub hellos: Array<HelloSlot>,
     pub org_rates: Array<OrgRate>,
     pub category_counters: Array<CategoryCounters>,
 }
@@ -122,7 +126,7 @@ impl Tables {
             net6_bloom: Array::heap(sizes.net6_bloom_words),
             net6: Trie::heap(sizes.nets6),
             flows: Array::heap(sizes.flow_sets),
-            hellos: Array::heap(sizes.hello_sets),
+            hellos: Array::heap(sizes.hello_rows),
             org_rates: Array::heap(sizes.orgs),
             category_counters: Array::heap(sizes.orgs),
         };
@@ -183,7 +187,7 @@ impl Tables {
             bucket_len: self.subjects.rows(),
             interface_multiplier: 1,
             flow_set_mask: self.flows.rows().saturating_sub(1),
-            hello_set_mask: self.hellos.rows().saturating_sub(1),
+            hello_set_mask: (self.hellos.rows() / HELLO_WAYS).saturating_sub(1),
             org6_bloom_len: 0,
             org6_bucket_len: self.org6.rows(),
             syn_limit: 0,

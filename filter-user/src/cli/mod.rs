@@ -1,0 +1,168 @@
+//! The operator's commands. Exit codes: 0 fine, 1 problem found, 2 usage, 3 daemon unreachable,
+//! 4 permission, 5 partly applied.
+#![expect(
+    clippy::print_stderr,
+    reason = "commands tell their problems on standard error"
+)]
+
+mod check;
+mod explain;
+mod lists;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::DEFAULT_FILE;
+use crate::problem::Problem;
+
+/// An XDP content filter for schools.
+#[derive(Debug, Parser)]
+#[command(name = "schoolgate", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Control socket of the daemon (default: as in the configuration)
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Print JSON for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// A configuration file.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConfigArg {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Validate the configuration and all registries, without touching the kernel
+    Check(ConfigArg),
+    /// Why is this name or address blocked, or not
+    Explain(explain::Args),
+    /// List the categories
+    Categories(lists::Args),
+    /// List the reasons that packets are counted by
+    Reasons,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Fine.
+    Fine = 0,
+    /// Problem found.
+    Problem = 1,
+    /// The command was not understood.
+    Usage = 2,
+    /// The daemon does not answer.
+    Unreachable = 3,
+    /// Not allowed.
+    Permission = 4,
+    /// Applied in part.
+    Partly = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// A command's failure: how it ends, and what is told.
+#[derive(Debug)]
+pub struct Failure {
+    /// How the command ends.
+    pub exit: Exit,
+    /// What is told.
+    pub problems: Vec<String>,
+}
+
+impl Failure {
+    /// One message.
+    #[must_use]
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Failure {
+            exit,
+            problems: vec![message.into()],
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let exit = if error.kind() == io::ErrorKind::PermissionDenied {
+            Exit::Permission
+        } else {
+            Exit::Problem
+        };
+        Failure::new(exit, error.to_string())
+    }
+}
+
+impl From<Vec<Problem>> for Failure {
+    fn from(problems: Vec<Problem>) -> Self {
+        let problems = problems.iter().map(ToString::to_string).collect();
+        Failure {
+            exit: Exit::Problem,
+            problems,
+        }
+    }
+}
+
+/// What a command is given besides its arguments.
+pub struct Context<'a> {
+    /// Print JSON.
+    pub json: bool,
+    /// Control socket, if one was named.
+    pub socket: Option<PathBuf>,
+    /// Standard output.
+    pub out: &'a mut dyn Write,
+}
+
+/// Runs the command line.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    let stdout = io::stdout();
+    let mut out = stdout.lock();
+    let json = cli.json;
+    let mut context = Context {
+        json,
+        socket: cli.socket,
+        out: &mut out,
+    };
+    let result = match cli.command {
+        Command::Check(args) => check::run(&args, &mut context),
+        Command::Explain(args) => explain::run(&args, &mut context),
+        Command::Categories(args) => lists::categories(&args, &mut context),
+        Command::Reasons => lists::reasons(&mut context),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        // Whoever reads us has gone away, as `head` does.
+        Err(failure)
+            if failure
+                .problems
+                .iter()
+                .any(|problem| problem.contains("Broken pipe")) =>
+        {
+            Exit::Fine.into()
+        }
+        Err(failure) => {
+            if json {
+                let value = serde_json::json!({ "ok": false, "problems": failure.problems });
+                let _ = crate::output::json(&mut out, &value);
+            }
+            for problem in &failure.problems {
+                eprintln!("schoolgate: {problem}");
+            }
+            failure.exit.into()
+        }
+    }
+}

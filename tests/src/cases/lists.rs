@@ -1,0 +1,630 @@
+//! Entries and precedence: what is listed, and what becomes of it.
+
+use std::net::IpAddr;
+
+use filter_common::reason::Reason;
+use filter_common::verdict::Action;
+
+use super::{Case, FIRST, Want, path, usual_profile, world, world_with};
+use crate::frames::Path;
+use crate::hello::Hello;
+use crate::reference::{Entry, Tier};
+use crate::setup::{School, Setup};
+
+const TABLE: u16 = 1;
+
+/// A row of the list of kinds: name, IPv4 host, tier, and what a name and an address of it meet.
+type Kind = (
+    &'static str,
+    &'static str,
+    &'static str,
+    Tier,
+    Reason,
+    Reason,
+    Option<u8>,
+);
+
+/// Every kind of entry once: as a domain, as an IPv4 and an IPv6 host.
+const KINDS: [Kind; 7] = [
+    (
+        "unified.example",
+        "203.0.113.20",
+        "2001:db8:bad::20",
+        Tier::Unified(7),
+        Reason::BlockUnifiedName,
+        Reason::BlockUnifiedAddress,
+        Some(7),
+    ),
+    (
+        "nsor.example",
+        "203.0.113.21",
+        "2001:db8:bad::21",
+        Tier::Nsor(3),
+        Reason::BlockNsorName,
+        Reason::BlockNsorAddress,
+        Some(3),
+    ),
+    (
+        "denied.example",
+        "203.0.113.22",
+        "2001:db8:bad::22",
+        Tier::Local(2),
+        Reason::BlockLocalName,
+        Reason::BlockLocalAddress,
+        None,
+    ),
+    (
+        "age.example",
+        "203.0.113.23",
+        "2001:db8:bad::23",
+        Tier::Nsor(4),
+        Reason::BlockAgeName,
+        Reason::BlockAgeAddress,
+        Some(4),
+    ),
+    (
+        "warned.example",
+        "203.0.113.29",
+        "2001:db8:bad::29",
+        Tier::Nsor(5),
+        Reason::WarnName,
+        Reason::WarnAddress,
+        Some(5),
+    ),
+    (
+        "suspicious.example",
+        "203.0.113.30",
+        "2001:db8:bad::30",
+        Tier::Suspicious(6),
+        Reason::WarnName,
+        Reason::WarnAddress,
+        Some(6),
+    ),
+    (
+        "mandatory.example",
+        "203.0.113.31",
+        "2001:db8:bad::31",
+        Tier::Nsor(9),
+        Reason::BlockNsorName,
+        Reason::BlockNsorAddress,
+        Some(9),
+    ),
+];
+
+/// Entries of the usual world.
+#[must_use]
+pub fn entries() -> Vec<Entry> {
+    let mut entries: Vec<Entry> = (KINDS.iter())
+        .flat_map(|(name, four, six, tier, ..)| {
+            [
+                Entry::domain(name, *tier),
+                Entry::net(four, *tier),
+                Entry::net(six, *tier),
+            ]
+        })
+        .collect();
+    entries.extend([
+        Entry::domain("allowed.example", Tier::Local(1)),
+        Entry::domain("portal.example", Tier::Infrastructure),
+        Entry::host("exact.example", Tier::Unified(8)),
+        Entry::net("203.0.113.1", Tier::Infrastructure),
+        Entry::net("203.0.113.2", Tier::Local(1)),
+        Entry::net("203.0.114.0/24", Tier::Unified(7)),
+        Entry::net("203.0.116.0/22", Tier::Nsor(3)),
+        Entry::net("203.0.116.64/26", Tier::Local(2)),
+        Entry::net("203.0.116.65", Tier::Unified(7)),
+        Entry::net("2001:db8:bad0::/44", Tier::Unified(7)),
+        Entry::net("2001:db8:bad1:5::/64", Tier::Infrastructure),
+        Entry::net("2001:db9::/32", Tier::Nsor(3)),
+    ]);
+    entries
+}
+
+fn counted(want: Want, category: Option<u8>) -> Want {
+    match category {
+        Some(category) => want.category(category),
+        None => want,
+    }
+}
+
+/// A hello for `name` in one segment, and what it meets.
+fn hello(what: &str, number: u16, setup: Setup, name: &str, want: Want) -> Case {
+    let path = path(TABLE, number);
+    let want = want.reads(name.to_lowercase().trim_end_matches('.'));
+    Case::new(format!("{what}: {name}"))
+        .in_setup(setup)
+        .then(path.syn(FIRST), Want::of(Reason::PassSyn))
+        .then(path.data(FIRST, &Hello::named(name).bytes()), want)
+}
+
+/// The SYN to `address`, and what it meets.
+fn syn(what: &str, number: u16, setup: Setup, address: &str, want: Want) -> Case {
+    let source = if address.contains(':') {
+        "fd01::5"
+    } else {
+        "10.0.0.5"
+    };
+    let path = Path {
+        sport: path(TABLE, number).sport,
+        ..Path::between(source, address)
+    };
+    Case::new(format!("{what}: {address}"))
+        .in_setup(setup)
+        .then(path.syn(FIRST), want)
+}
+
+fn names() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (at, (name, _, _, _, reason, _, category)) in (0u16..).zip(KINDS) {
+        let want = counted(Want::of(reason), category).decided_by(usize::from(at) * 3);
+        for (form, listed) in [
+            ("the name itself", name.to_owned()),
+            ("below the suffix", format!("www.{name}")),
+            ("in upper case", name.to_uppercase()),
+            ("with a trailing dot", format!("a.b.{name}.")),
+        ] {
+            let number = u16::try_from(cases.len()).unwrap_or(u16::MAX);
+            cases.push(hello(form, number, world(), &listed, want.clone()));
+        }
+        let other = format!("not{name}");
+        let passes = Want::of(Reason::PassHelloName);
+        cases.push(hello(
+            "only ends alike",
+            100 + at,
+            world(),
+            &other,
+            passes.clone(),
+        ));
+        cases.push(hello(
+            "goes on behind",
+            120 + at,
+            world(),
+            &format!("{name}.org"),
+            passes,
+        ));
+    }
+    let blocked = Want::of(Reason::BlockUnifiedName).category(8);
+    let passes = Want::of(Reason::PassHelloName);
+    cases.push(hello(
+        "an exact entry",
+        140,
+        world(),
+        "exact.example",
+        blocked,
+    ));
+    cases.push(hello(
+        "below an exact entry",
+        141,
+        world(),
+        "www.exact.example",
+        passes.clone(),
+    ));
+    cases.push(hello(
+        "in no list",
+        142,
+        world(),
+        "harmless.example",
+        passes,
+    ));
+    let allowed = Want::of(Reason::PassLocalAllow);
+    cases.push(hello(
+        "allowed",
+        143,
+        world(),
+        "cdn.allowed.example",
+        allowed,
+    ));
+    let portal = Want::of(Reason::PassInfrastructure);
+    cases.push(hello(
+        "infrastructure",
+        144,
+        world(),
+        "portal.example",
+        portal,
+    ));
+    cases
+}
+
+fn addresses() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (at, (_, four, six, _, _, reason, category)) in (0u16..).zip(KINDS) {
+        let want = counted(Want::of(reason), category);
+        let place = usize::from(at) * 3;
+        let number = 200 + at * 2;
+        cases.push(syn(
+            "a host",
+            number,
+            world(),
+            four,
+            want.clone().decided_by(place + 1),
+        ));
+        cases.push(syn(
+            "a host",
+            number + 1,
+            world(),
+            six,
+            want.decided_by(place + 2),
+        ));
+    }
+    let unified = || Want::of(Reason::BlockUnifiedAddress).category(7);
+    let nsor = || Want::of(Reason::BlockNsorAddress).category(3);
+    let free = || Want::of(Reason::PassSyn);
+    let portal = || Want::of(Reason::PassInfrastructure);
+    for (at, (what, address, want)) in (240u16..).zip([
+        ("infrastructure", "203.0.113.1", portal()),
+        (
+            "an allowed address waits for the name",
+            "203.0.113.2",
+            free(),
+        ),
+        ("first of a /24", "203.0.114.0", unified()),
+        ("last of a /24", "203.0.114.255", unified()),
+        ("behind a /24", "203.0.115.0", free()),
+        ("in a /22", "203.0.119.255", nsor()),
+        ("behind a /22", "203.0.120.0", free()),
+        (
+            "in a /26 inside it",
+            "203.0.116.64",
+            Want::of(Reason::BlockLocalAddress),
+        ),
+        ("a host inside both", "203.0.116.65", nsor_first()),
+        ("beside the /26", "203.0.116.63", nsor()),
+        ("first of a /44", "2001:db8:bad0::", unified()),
+        (
+            "last of a /44",
+            "2001:db8:badf:ffff:ffff:ffff:ffff:ffff",
+            unified(),
+        ),
+        ("behind a /44", "2001:db8:bae0::", free()),
+        (
+            "a /64 of infrastructure inside it",
+            "2001:db8:bad1:5::77",
+            portal(),
+        ),
+        ("in a /32", "2001:db9:ffff::1", nsor()),
+        ("beside a /32", "2001:dba::1", free()),
+    ]) {
+        cases.push(syn(what, at, world(), address, want));
+    }
+    cases
+}
+
+/// A unified host inside a prefix of the education registry: statistics name the latter.
+fn nsor_first() -> Want {
+    Want::of(Reason::BlockNsorAddress).category(3)
+}
+
+fn protocols() -> Vec<Case> {
+    let four = Path {
+        sport: path(TABLE, 300).sport,
+        ..Path::between("10.0.0.5", "203.0.113.20")
+    };
+    let six = Path {
+        sport: four.sport,
+        ..Path::between("fd01::5", "2001:db8:bad::20")
+    };
+    let dropped = || {
+        Want::of(Reason::BlockUnifiedAddress)
+            .category(7)
+            .by(Action::Drop)
+    };
+    let mut case = Case::new("what is not TCP to a listed address is dropped");
+    for path in [four, six] {
+        case = case
+            .then(path.udp(b"question"), dropped())
+            .then(path.ping(), dropped())
+            .then(path.packet(47, vec![0; 40]), dropped());
+    }
+    vec![case]
+}
+
+/// The steps of the precedence against each other: tiers of one name, a profile's change, what wins.
+fn precedence() -> Vec<Case> {
+    let block = |reason: Reason, category: u8| Want::of(reason).category(category);
+    let both = vec![Tier::Unified(7), Tier::Nsor(3)];
+    let rows: Vec<(&str, Vec<Tier>, fn(&mut School), Want)> = vec![
+        (
+            "infrastructure over unified",
+            vec![Tier::Infrastructure, Tier::Unified(7)],
+            |_| {},
+            Want::of(Reason::PassInfrastructure),
+        ),
+        (
+            "unified over allow",
+            vec![Tier::Unified(7), Tier::Local(1)],
+            |_| {},
+            block(Reason::BlockUnifiedName, 7),
+        ),
+        (
+            "unified over bypass",
+            vec![Tier::Unified(7)],
+            bypassed,
+            block(Reason::BlockUnifiedName, 7),
+        ),
+        (
+            "mandatory over allow",
+            vec![Tier::Nsor(9), Tier::Local(1)],
+            |_| {},
+            block(Reason::BlockNsorName, 9),
+        ),
+        (
+            "mandatory over bypass",
+            vec![Tier::Nsor(9)],
+            bypassed,
+            block(Reason::BlockNsorName, 9),
+        ),
+        (
+            "education first in statistics",
+            both.clone(),
+            |_| {},
+            block(Reason::BlockNsorName, 3),
+        ),
+        (
+            "education first in statistics under bypass",
+            both,
+            bypassed,
+            block(Reason::BlockNsorName, 3),
+        ),
+        (
+            "bypass over education",
+            vec![Tier::Nsor(3)],
+            bypassed,
+            Want::of(Reason::PassBypass),
+        ),
+        (
+            "bypass over deny",
+            vec![Tier::Local(2)],
+            bypassed,
+            Want::of(Reason::PassBypass),
+        ),
+        (
+            "bypass over allow-only",
+            vec![],
+            allow_only_bypassed,
+            Want::of(Reason::PassBypass),
+        ),
+        (
+            "an expired bypass",
+            vec![Tier::Nsor(3)],
+            |school| school.bypass_until_ns = 1,
+            block(Reason::BlockNsorName, 3),
+        ),
+        (
+            "allow over deny",
+            vec![Tier::Local(1), Tier::Local(2)],
+            |_| {},
+            Want::of(Reason::PassLocalAllow),
+        ),
+        (
+            "allow over education",
+            vec![Tier::Local(1), Tier::Nsor(3)],
+            |_| {},
+            Want::of(Reason::PassLocalAllow),
+        ),
+        (
+            "allow over age",
+            vec![Tier::Local(1), Tier::Nsor(4)],
+            |_| {},
+            Want::of(Reason::PassLocalAllow),
+        ),
+        (
+            "deny over education",
+            vec![Tier::Local(2), Tier::Nsor(3)],
+            |_| {},
+            Want::of(Reason::BlockLocalName),
+        ),
+        (
+            "education over age",
+            vec![Tier::Nsor(3), Tier::Nsor(4)],
+            |_| {},
+            block(Reason::BlockNsorName, 3),
+        ),
+        (
+            "age over warn",
+            vec![Tier::Nsor(4), Tier::Nsor(5)],
+            |_| {},
+            block(Reason::BlockAgeName, 4),
+        ),
+        (
+            "age over allow-only",
+            vec![Tier::Nsor(4)],
+            allow_only,
+            block(Reason::BlockAgeName, 4),
+        ),
+        (
+            "allow-only over warn",
+            vec![Tier::Suspicious(6)],
+            allow_only,
+            Want::of(Reason::BlockAllowOnly),
+        ),
+        (
+            "allow-only and not listed",
+            vec![],
+            allow_only,
+            Want::of(Reason::BlockAllowOnly),
+        ),
+        (
+            "allow-only and allowed",
+            vec![Tier::Local(1)],
+            allow_only,
+            Want::of(Reason::PassLocalAllow),
+        ),
+        (
+            "a category that the profile does not name",
+            vec![Tier::Nsor(40)],
+            |_| {},
+            Want::of(Reason::PassHelloName),
+        ),
+        (
+            "a local list that the profile does not name",
+            vec![Tier::Local(40)],
+            |_| {},
+            Want::of(Reason::PassHelloName),
+        ),
+    ];
+    (400u16..)
+        .zip(rows)
+        .map(|(number, (what, tiers, change, want))| {
+            let mut setup = world_with(change);
+            setup.entries.extend(
+                tiers
+                    .into_iter()
+                    .map(|tier| Entry::domain("case.example", tier)),
+            );
+            hello(what, number, setup, "www.case.example", want)
+        })
+        .collect()
+}
+
+fn bypassed(school: &mut School) {
+    school.bypass_until_ns = u64::MAX;
+}
+
+fn allow_only(school: &mut School) {
+    school.profile.allow_only = true;
+}
+
+fn allow_only_bypassed(school: &mut School) {
+    allow_only(school);
+    bypassed(school);
+}
+
+/// Longer subjects of the same step decide: their category and entry are told.
+fn longest() -> Vec<Case> {
+    let mut setup = world();
+    let start = setup.entries.len();
+    setup.entries.extend([
+        Entry::domain("org.example", Tier::Unified(11)),
+        Entry::domain("b.org.example", Tier::Unified(12)),
+        Entry::host("a.b.org.example", Tier::Unified(13)),
+        Entry::domain("wide.example", Tier::Nsor(3)),
+        Entry::domain("narrow.wide.example", Tier::Local(1)),
+    ]);
+    let unified = |category: u8, at: usize| {
+        Want::of(Reason::BlockUnifiedName)
+            .category(category)
+            .decided_by(start + at)
+    };
+    vec![
+        hello(
+            "the longest suffix",
+            500,
+            setup.clone(),
+            "x.b.org.example",
+            unified(12, 1),
+        ),
+        hello(
+            "the exact name",
+            501,
+            setup.clone(),
+            "a.b.org.example",
+            unified(13, 2),
+        ),
+        hello(
+            "the shorter suffix",
+            502,
+            setup.clone(),
+            "c.org.example",
+            unified(11, 0),
+        ),
+        hello(
+            "below the exact name",
+            503,
+            setup.clone(),
+            "y.a.b.org.example",
+            unified(12, 1),
+        ),
+        hello(
+            "allow below a block",
+            504,
+            setup,
+            "www.narrow.wide.example",
+            Want::of(Reason::PassLocalAllow),
+        ),
+    ]
+}
+
+/// Decisions without a name, and an address together with a name.
+fn together() -> Vec<Case> {
+    let only = world_with(allow_only);
+    let mut case = Case::new("allow-only: no name, no passage").in_setup(only.clone());
+    for (number, payload) in [
+        (600, Hello::default().bytes()),
+        (601, b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+    ] {
+        let path = path(TABLE, number);
+        case = case
+            .then(path.syn(FIRST), Want::of(Reason::PassSyn))
+            .then(path.data(FIRST, &payload), Want::of(Reason::BlockAllowOnly));
+    }
+    let udp = Case::new("allow-only: UDP shows no name")
+        .in_setup(only)
+        .then(
+            path(TABLE, 602).udp(b"x"),
+            Want::of(Reason::BlockAllowOnly).by(Action::Drop),
+        );
+    let mut allowed = world();
+    allowed
+        .entries
+        .push(Entry::net("203.0.113.20", Tier::Local(1)));
+    let mut rescue = syn(
+        "an allow of the address does not rescue it from the unified registry",
+        603,
+        allowed,
+        "203.0.113.20",
+        Want::of(Reason::BlockUnifiedAddress).category(7),
+    );
+    rescue.steps.truncate(1);
+    let address: IpAddr = IpAddr::from([203, 0, 113, 2]);
+    let path = Path {
+        destination: address,
+        ..path(TABLE, 604)
+    };
+    let named = Case::new("an allowed address rescues a name of the education registry")
+        .then(path.syn(FIRST), Want::of(Reason::PassSyn))
+        .then(
+            path.data(FIRST, &Hello::named("nsor.example").bytes()),
+            Want::of(Reason::PassLocalAllow),
+        );
+    vec![case, udp, rescue, named]
+}
+
+/// How a school's blocks are carried out.
+fn actions() -> Vec<Case> {
+    let drops = world_with(|school| {
+        school.action = Action::Drop;
+        school.profile = usual_profile();
+    });
+    let want = Want::of(Reason::BlockUnifiedName)
+        .category(7)
+        .by(Action::Drop);
+    let name = hello(
+        "a school that drops",
+        700,
+        drops.clone(),
+        "unified.example",
+        want,
+    );
+    let want = Want::of(Reason::BlockUnifiedAddress)
+        .category(7)
+        .by(Action::Drop);
+    vec![
+        name,
+        syn("a school that drops", 701, drops, "203.0.113.20", want),
+    ]
+}
+
+/// The table.
+#[must_use]
+pub fn table() -> Vec<Case> {
+    [
+        names(),
+        addresses(),
+        protocols(),
+        precedence(),
+        longest(),
+        together(),
+        actions(),
+    ]
+    .concat()
+}

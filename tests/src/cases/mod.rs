@@ -1,0 +1,238 @@
+//! The packet tables: what stands before, the frames in order, and for each frame what must become
+//! of it. The same tables run on the host and in the kernel; the counters that may move follow from
+//! them, and nothing else may.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "test support: a frame that is too short is a mistake in the case, which a panic shows"
+)]
+
+use filter_common::reason::Reason;
+use filter_common::rule::CATEGORY_NONE;
+use filter_common::verdict::{Action, Verdict};
+
+use crate::frames::Path;
+use crate::reference::{Entry, Profile, Tier};
+use crate::setup::{School, Setup};
+
+pub mod flows;
+pub mod links;
+pub mod lists;
+pub mod network;
+pub mod tcp;
+
+/// What must become of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// The reason; `None`: nobody's frame, untouched.
+    pub reason: Option<Reason>,
+    /// How it is carried out.
+    pub action: Action,
+    /// The category that is counted.
+    pub category: u32,
+    /// The school it is counted for.
+    pub school: &'static str,
+    /// The entry that decides, by its place in the setup; `None`: not looked at.
+    pub entry: Option<u32>,
+    /// Labels that a reset carries.
+    pub labels: Vec<u32>,
+    /// The name read in this frame; `None`: not looked at.
+    pub name: Option<String>,
+}
+
+impl Want {
+    /// A reason carried out as it usually is: a block resets.
+    #[must_use]
+    pub fn of(reason: Reason) -> Want {
+        let action = match reason.verdict() {
+            Verdict::Pass => Action::Pass,
+            Verdict::Block | Verdict::Warn => Action::Reset,
+            Verdict::Hold | Verdict::Refuse | Verdict::Fallback => Action::Drop,
+        };
+        Want {
+            reason: Some(reason),
+            action,
+            category: CATEGORY_NONE,
+            school: "one",
+            entry: None,
+            labels: Vec::new(),
+            name: None,
+        }
+    }
+
+    /// Nobody's frame.
+    #[must_use]
+    pub fn untouched() -> Want {
+        Want {
+            reason: None,
+            ..Want::of(Reason::PassData)
+        }
+    }
+
+    /// The same, counted under a category.
+    #[must_use]
+    pub fn category(self, category: u8) -> Want {
+        Want {
+            category: u32::from(category),
+            ..self
+        }
+    }
+
+    /// The same, carried out otherwise.
+    #[must_use]
+    pub fn by(self, action: Action) -> Want {
+        Want { action, ..self }
+    }
+
+    /// The same, for another school.
+    #[must_use]
+    pub fn for_school(self, school: &'static str) -> Want {
+        Want { school, ..self }
+    }
+
+    /// The same, answered with these labels.
+    #[must_use]
+    pub fn labelled(self, labels: &[u32]) -> Want {
+        Want {
+            labels: labels.to_vec(),
+            ..self
+        }
+    }
+
+    /// The same, with this name read.
+    #[must_use]
+    pub fn reads(self, name: &str) -> Want {
+        Want {
+            name: Some(name.to_owned()),
+            ..self
+        }
+    }
+
+    /// The same, decided by this entry of the setup (counted from 0).
+    #[must_use]
+    pub fn decided_by(self, at: usize) -> Want {
+        Want {
+            entry: Some(crate::setup::entry_number(at)),
+            ..self
+        }
+    }
+}
+
+/// A frame and what must become of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The frame.
+    pub frame: Vec<u8>,
+    /// What must become of it.
+    pub want: Want,
+}
+
+/// A row of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// What it shows.
+    pub what: String,
+    /// What stands before. Flows of earlier cases stand too: every case uses ports of its own.
+    pub setup: Setup,
+    /// Whether flows are being handed to a new program meanwhile.
+    pub drain: bool,
+    /// Frames in order.
+    pub steps: Vec<Step>,
+}
+
+impl Case {
+    /// A case in the usual world.
+    #[must_use]
+    pub fn new(what: impl Into<String>) -> Case {
+        Case {
+            what: what.into(),
+            setup: world(),
+            drain: false,
+            steps: Vec::new(),
+        }
+    }
+
+    /// The same in another world.
+    #[must_use]
+    pub fn in_setup(self, setup: Setup) -> Case {
+        Case { setup, ..self }
+    }
+
+    /// The same with one more frame.
+    #[must_use]
+    pub fn then(mut self, frame: Vec<u8>, want: Want) -> Case {
+        self.steps.push(Step { frame, want });
+        self
+    }
+}
+
+/// All tables.
+#[must_use]
+pub fn all() -> Vec<Case> {
+    let tables = [
+        links::table(),
+        lists::table(),
+        network::table(),
+        tcp::table(),
+        flows::table(),
+    ];
+    tables.into_iter().flatten().collect()
+}
+
+/// First sequence number of the flows in the tables; near the wrap on purpose.
+pub const FIRST: u32 = 0xffff_ff80;
+
+/// A path of its own for each case: source ports never repeat within a table.
+#[must_use]
+pub fn path(table: u16, number: u16) -> Path {
+    Path {
+        sport: table * 4_000 + 1_024 + number,
+        ..Path::default()
+    }
+}
+
+/// The usual profile: every kind of rule once.
+#[must_use]
+pub fn usual_profile() -> Profile {
+    Profile {
+        mandatory: vec![9],
+        allow: vec![1],
+        deny: vec![2],
+        block: vec![3],
+        age: vec![4],
+        warn: vec![5],
+        suspicious: vec![6],
+        allow_only: false,
+        bypass: false,
+    }
+}
+
+/// The usual world: one school, and one entry of each kind for names and for addresses.
+#[must_use]
+pub fn world() -> Setup {
+    let school = School {
+        profile: usual_profile(),
+        ..School::new("one", &["10.0.0.0/24", "fd01::/48"])
+    };
+    Setup {
+        schools: vec![school],
+        entries: lists::entries(),
+        ..Setup::default()
+    }
+}
+
+/// The usual world with a different profile.
+#[must_use]
+pub fn world_with(change: impl FnOnce(&mut School)) -> Setup {
+    let mut setup = world();
+    if let Some(school) = setup.schools.first_mut() {
+        change(school);
+    }
+    setup
+}
+
+/// An entry that no profile of the tables acts on.
+#[must_use]
+pub fn idle_entry(name: &str) -> Entry {
+    Entry::domain(name, Tier::Nsor(40))
+}
