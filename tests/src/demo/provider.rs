@@ -1,19 +1,22 @@
 //! The provider's part: a configuration, registries and the daemon.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 
 use super::cases::Case;
 use crate::lab::daemon::{CONFIG, Counts, Daemon, Site, growth, program};
 use crate::lab::namespace::Namespace;
-use crate::lab::topology::SCHOOL_PREFIXES;
-use crate::lab::topology::{EDGE_NEIGHBOUR, EDGE_SCHOOL, LISTED_PREFIX, LISTED4, LISTED6};
+use crate::lab::topology::{EDGE_NEIGHBOUR, EDGE_SCHOOL, SCHOOL_PREFIXES};
 
+/// The sample registries of this repository.
+const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/samples");
 const ORGANISATION: &str = "school-1";
 
 /// The daemon and what it reads and keeps.
 pub(super) struct Provider {
     site: Site,
-    _daemon: Daemon,
+    daemon: Daemon,
 }
 
 /// What was counted for the school while a request ran.
@@ -24,14 +27,10 @@ impl Provider {
     pub(super) fn start(edge: &Namespace) -> anyhow::Result<Provider> {
         let program = program().context("no schoolgate program: run `cargo xtask build`")?;
         let site = Site::new(&program)?;
-        site.write("unified.txt", &unified())?;
-        site.write("education.txt", "casino.example\n")?;
+        copy(Path::new(SAMPLES), &site.path("samples"))?;
         site.write(CONFIG, &config(&site))?;
         let daemon = site.start(edge)?;
-        Ok(Provider {
-            site,
-            _daemon: daemon,
-        })
+        Ok(Provider { site, daemon })
     }
 
     /// What is counted for the school so far.
@@ -39,12 +38,31 @@ impl Provider {
         self.site.counts(edge, ORGANISATION)
     }
 
-    /// Detaches the filter and ends the daemon.
+    /// Ends the daemon and detaches the filter.
     pub(super) fn detach(self, edge: &Namespace) -> anyhow::Result<()> {
+        self.daemon.stop()?;
         let answer = self.site.ask(edge, &["detach"])?;
         anyhow::ensure!(answer.code == Some(0), "`schoolgate detach`: {answer:?}");
         Ok(())
     }
+}
+
+/// Copies a directory with the files, directories and links in it.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir(to).with_context(|| format!("making {}", to.display()))?;
+    let entries = std::fs::read_dir(from).with_context(|| format!("reading {}", from.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(std::fs::read_link(entry.path())?, &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
 }
 
 impl Counted {
@@ -74,12 +92,6 @@ impl Counted {
     }
 }
 
-fn unified() -> String {
-    format!(
-        "pages.unlawful.example\n*.mirror.unlawful.example\n{LISTED4}\n{LISTED_PREFIX}\n{LISTED6}\n"
-    )
-}
-
 fn config(site: &Site) -> String {
     let [ipv4, ipv6] = SCHOOL_PREFIXES;
     let settings = site.settings();
@@ -91,27 +103,7 @@ name = "{EDGE_SCHOOL}"
 
 [[interfaces]]
 name = "{EDGE_NEIGHBOUR}"
-
-[[registries]]
-id = "unified"
-tier = "unified"
-format = "mixed"
-semantics = "exact"
-path = "unified.txt"
-
-[[registries]]
-id = "education"
-tier = "nsor"
-format = "domains"
-semantics = "suffix"
-path = "education.txt"
-categories = ["gambling"]
-
-[[profiles]]
-id = "pupils"
-age = 12
-block = ["gambling"]
-
+{REGISTRIES}
 [[organisations]]
 id = "{ORGANISATION}"
 name = "School number one"
@@ -120,3 +112,54 @@ profile = "pupils"
 "#
     )
 }
+
+const REGISTRIES: &str = r#"
+[[registries]]
+id = "unified"
+tier = "unified"
+format = "mixed"
+semantics = "exact"
+path = "samples/unified.txt"
+
+[[registries]]
+id = "education"
+tier = "nsor"
+format = "ut1"
+path = "samples/ut1"
+directories = { vaping = "alcohol_tobacco", party_games = "games" }
+
+[[registries]]
+id = "networks"
+tier = "nsor"
+format = "addresses"
+path = "samples/networks.txt"
+categories = ["malware"]
+
+[[registries]]
+id = "review"
+tier = "suspicious"
+format = "domains"
+semantics = "exact"
+path = "samples/suspicious.txt"
+
+[[registries]]
+id = "library"
+tier = "local"
+format = "domains"
+semantics = "suffix"
+path = "samples/library.txt"
+
+[[registries]]
+id = "messengers"
+tier = "local"
+format = "mixed"
+semantics = "suffix"
+path = "samples/messengers.txt"
+
+[[profiles]]
+id = "pupils"
+age = 6
+block = ["gambling", "games", "malware"]
+allow = ["library"]
+deny = ["messengers"]
+"#;

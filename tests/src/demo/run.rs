@@ -71,7 +71,7 @@ impl Stage {
         let provider = match filter {
             Filter::Absent => None,
             Filter::Attached => {
-                say("starting schoolgate at the edge, native XDP, with two registries");
+                say("starting schoolgate at the edge, native XDP, with the sample registries");
                 Some(Provider::start(&topology.edge)?)
             }
         };

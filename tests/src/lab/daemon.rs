@@ -178,7 +178,7 @@ impl Site {
         let mut found = all
             .into_iter()
             .flatten()
-            .filter(|one| one.get("id").and_then(|id| id.as_str()) == Some(organisation));
+            .filter(|one| one.get("org").and_then(|id| id.as_str()) == Some(organisation));
         let reasons = found.next().and_then(|one| one.get("reasons")).cloned();
         let reasons = reasons.with_context(|| format!("no {organisation} in {stats}"))?;
         serde_json::from_value(reasons).with_context(|| format!("reasons in {stats}"))

@@ -36,8 +36,8 @@ pub const REGISTRY_TEXT: &str = "\
 blocked.example
 *.tree.example
 203.0.113.66
-203.0.113.128/25
-2001:db8:dead::66
+203.0.113.128/27
+2001:db8:dead::1
 ";
 
 /// The stage of a test.
