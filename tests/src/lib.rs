@@ -11,4 +11,5 @@ pub mod hello;
 pub mod lab;
 pub mod reference;
 pub mod setup;
+pub mod split;
 pub mod twin;
