@@ -18,6 +18,7 @@ pub mod output;
 pub mod policy;
 pub mod problem;
 pub mod registry;
+pub mod replay;
 pub mod state;
 pub mod status;
 #[cfg(test)]
