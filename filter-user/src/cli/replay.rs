@@ -20,15 +20,14 @@ use crate::replay::{Names, Options, ReplayError, run as replay};
 
 /// What is replayed against what.
 #[derive(Clone, Debug, clap::Args)]
-#[group(id = "against", required = true, multiple = false, args = ["config", "block"])]
 pub(super) struct Args {
     /// Capture (pcap or pcapng)
     file: PathBuf,
     /// Configuration to judge by
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", required_unless_present = "block")]
     config: Option<PathBuf>,
     /// Plain list of names, *.suffixes, addresses and prefixes to block, as the unified registry
-    #[arg(long, value_name = "LIST")]
+    #[arg(long, value_name = "LIST", conflicts_with = "config")]
     block: Option<PathBuf>,
     /// Enrol each source address of the capture (for tests on foreign captures only)
     #[arg(long)]
