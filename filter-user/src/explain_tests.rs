@@ -21,133 +21,143 @@ fn ask(everything: &Everything, subject: &str, org: &str, address: Option<&str>)
     explain(&everything.book(), everything.seed, &question).unwrap()
 }
 
+/// Subject, organisation, verdict, reason, and the winning entry's list and line.
+type Case = (
+    &'static str,
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+    Option<(&'static str, u32)>,
+);
+
+const TABLE: &[Case] = &[
+    ("nobody.example", "school-1", "pass", None, None),
+    (
+        "forbidden.example",
+        "school-1",
+        "block",
+        Some("block_unified_name"),
+        Some(("unified", 2)),
+    ),
+    ("www.forbidden.example", "school-1", "pass", None, None),
+    (
+        "a.b.mirror.example",
+        "school-1",
+        "block",
+        Some("block_unified_name"),
+        Some(("unified", 3)),
+    ),
+    (
+        "ПРИМЕР-запрет.example",
+        "school-1",
+        "block",
+        Some("block_unified_name"),
+        Some(("unified", 4)),
+    ),
+    (
+        "adult.example",
+        "college-7",
+        "block",
+        Some("block_nsor_name"),
+        Some(("education/adult", 1)),
+    ),
+    (
+        "x.casino.example",
+        "school-1",
+        "block",
+        Some("block_age_name"),
+        Some(("education/gambling", 1)),
+    ),
+    (
+        "play.example",
+        "school-1",
+        "block",
+        Some("block_nsor_name"),
+        Some(("education/games", 2)),
+    ),
+    (
+        "play.example",
+        "college-7",
+        "warn",
+        Some("warn_name"),
+        Some(("education/games", 2)),
+    ),
+    (
+        "books.games.example",
+        "school-1",
+        "pass",
+        Some("pass_local_allow"),
+        Some(("library", 3)),
+    ),
+    (
+        "chatter.example",
+        "school-1",
+        "block",
+        Some("block_local_name"),
+        Some(("messengers", 2)),
+    ),
+    ("chatter.example", "college-7", "pass", None, None),
+    (
+        "prize-draw.example",
+        "college-7",
+        "warn",
+        Some("warn_name"),
+        Some(("review", 1)),
+    ),
+    (
+        "203.0.113.66",
+        "school-1",
+        "block",
+        Some("block_unified_address"),
+        Some(("unified", 5)),
+    ),
+    (
+        "203.0.113.130",
+        "school-1",
+        "block",
+        Some("block_unified_address"),
+        Some(("unified", 6)),
+    ),
+    (
+        "203.0.113.205",
+        "school-1",
+        "block",
+        Some("block_nsor_address"),
+        Some(("networks", 4)),
+    ),
+    (
+        "203.0.113.220",
+        "school-1",
+        "block",
+        Some("block_nsor_address"),
+        Some(("networks", 3)),
+    ),
+    (
+        "2001:db8:bad::7",
+        "college-7",
+        "block",
+        Some("block_unified_address"),
+        Some(("unified", 7)),
+    ),
+    (
+        "198.51.100.53",
+        "school-1",
+        "pass",
+        Some("pass_infrastructure"),
+        None,
+    ),
+];
+
 #[test]
 fn answers_follow_the_precedence() {
     let everything = sample();
-    let table = [
-        ("nobody.example", "school-1", "pass", None, None),
-        (
-            "forbidden.example",
-            "school-1",
-            "block",
-            Some("block_unified_name"),
-            Some(("unified", 2)),
-        ),
-        ("www.forbidden.example", "school-1", "pass", None, None),
-        (
-            "a.b.mirror.example",
-            "school-1",
-            "block",
-            Some("block_unified_name"),
-            Some(("unified", 3)),
-        ),
-        (
-            "ПРИМЕР-запрет.example",
-            "school-1",
-            "block",
-            Some("block_unified_name"),
-            Some(("unified", 4)),
-        ),
-        (
-            "adult.example",
-            "college-7",
-            "block",
-            Some("block_nsor_name"),
-            Some(("education/adult", 1)),
-        ),
-        (
-            "x.casino.example",
-            "school-1",
-            "block",
-            Some("block_age_name"),
-            Some(("education/gambling", 1)),
-        ),
-        (
-            "play.example",
-            "school-1",
-            "block",
-            Some("block_nsor_name"),
-            Some(("education/games", 2)),
-        ),
-        (
-            "play.example",
-            "college-7",
-            "warn",
-            Some("warn_name"),
-            Some(("education/games", 2)),
-        ),
-        (
-            "books.games.example",
-            "school-1",
-            "pass",
-            Some("pass_local_allow"),
-            Some(("library", 3)),
-        ),
-        (
-            "chatter.example",
-            "school-1",
-            "block",
-            Some("block_local_name"),
-            Some(("messengers", 2)),
-        ),
-        ("chatter.example", "college-7", "pass", None, None),
-        (
-            "prize-draw.example",
-            "college-7",
-            "warn",
-            Some("warn_name"),
-            Some(("review", 1)),
-        ),
-        (
-            "203.0.113.66",
-            "school-1",
-            "block",
-            Some("block_unified_address"),
-            Some(("unified", 5)),
-        ),
-        (
-            "203.0.113.130",
-            "school-1",
-            "block",
-            Some("block_unified_address"),
-            Some(("unified", 6)),
-        ),
-        (
-            "203.0.113.205",
-            "school-1",
-            "block",
-            Some("block_nsor_address"),
-            Some(("networks", 4)),
-        ),
-        (
-            "203.0.113.220",
-            "school-1",
-            "block",
-            Some("block_nsor_address"),
-            Some(("networks", 3)),
-        ),
-        (
-            "2001:db8:bad::7",
-            "college-7",
-            "block",
-            Some("block_unified_address"),
-            Some(("unified", 7)),
-        ),
-        (
-            "198.51.100.53",
-            "school-1",
-            "pass",
-            Some("pass_infrastructure"),
-            None,
-        ),
-    ];
-    for (subject, org, verdict, reason, winner) in table {
+    for (subject, org, verdict, reason, winner) in TABLE {
         let answer = ask(&everything, subject, org, None);
         let won = answer.entries.iter().find(|entry| entry.wins);
         let won = won.map(|entry| (entry.origin.list.as_str(), entry.origin.line));
         assert_eq!(
             (answer.verdict.as_str(), answer.reason.as_deref(), won),
-            (verdict, reason, winner),
+            (*verdict, *reason, *winner),
             "{subject} {org}"
         );
     }
