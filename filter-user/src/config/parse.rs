@@ -14,6 +14,7 @@ use super::{
 };
 use crate::categories::{AGES, BUILT_IN, Categories, SUSPICIOUS, UNLAWFUL};
 use crate::desired::{FlowSizes, MplsReply};
+use crate::normalise::Guards;
 use crate::problem::{Problem, nearest};
 
 /// Local lists are bits of a mask whose last bit is the infrastructure.
@@ -396,6 +397,7 @@ fn registry(
         categories,
         directories,
         rejected_max_percent: percent.map_or(REJECTED_PERCENT_DEFAULT, |percent| percent.value),
+        guards: Guards::ALL,
     };
     Some((id, registry))
 }
