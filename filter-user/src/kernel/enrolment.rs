@@ -341,7 +341,7 @@ impl Enrolled6 {
 }
 
 /// First half: rows, then what leads to them; then what no longer leads anywhere.
-/// `forget` zeroes the per-processor counters of numbers that get another owner.
+/// `forget` zeroes the per-processor counters of numbers that become free.
 pub(crate) fn apply(
     tables: &Tables,
     plan: &EnrolmentPlan,
@@ -368,7 +368,11 @@ pub(crate) fn apply(
     if !plan.removals.is_empty() {
         // A packet that found the number just now still reads its row.
         grace.wait();
+        forget(&plan.removals)?;
         for number in &plan.removals {
+            tables
+                .category_counters
+                .set(*number, CategoryCounters { packets: [0; 64] });
             tables.orgs.set(*number, Org::default());
         }
     }
