@@ -1,6 +1,25 @@
 //! The daemon's parts. Registry files and configuration flow into one [`desired::Desired`] state;
 //! `kernel` makes the maps equal to it by a diff. Effects live in `kernel`, `daemon` and `cli`.
 
+pub mod categories;
+pub mod cli;
+pub mod compile;
+pub mod config;
+pub mod control;
+pub mod daemon;
 pub mod desired;
+pub mod entries;
+pub mod explain;
 pub mod kernel;
+pub mod load;
+pub mod normalise;
+pub mod numbers;
+pub mod output;
+pub mod policy;
+pub mod problem;
+pub mod registry;
 pub mod replay;
+pub mod state;
+pub mod status;
+#[cfg(test)]
+mod testing;

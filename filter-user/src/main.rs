@@ -1,3 +1,9 @@
 //! The `schoolgate` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    filter_user::cli::run(filter_user::cli::Cli::parse())
+}

@@ -63,15 +63,13 @@ pub(super) struct Group {
 }
 
 /// A name that no list holds.
-const ALLOWED: &str = "library.example";
+const ALLOWED: &str = "lessons.example";
 /// A name that the unified registry lists by itself.
-const EXACT: &str = "pages.unlawful.example";
+const EXACT: &str = "forbidden.example";
 /// A name below one that the unified registry lists with everything below it.
-const BELOW: &str = "www.mirror.unlawful.example";
-/// A name that the education registry lists.
+const BELOW: &str = "www.mirror.example";
+/// A name that the education registry lists in a category that the school blocks.
 const EDUCATION: &str = "casino.example";
-/// A name that ends in the letters of a listed one without being below it.
-const NEAR_MISS: &str = "notcasino.example";
 
 const V4: IpAddr = IpAddr::V4(SERVER4);
 const V6: IpAddr = IpAddr::V6(SERVER6);
@@ -81,19 +79,28 @@ const LISTED: IpAddr = IpAddr::V4(LISTED4);
 /// Every request of the demo, in order.
 pub(super) const GROUPS: &[Group] = &[
     Group {
-        title: "names, ClientHello in one segment",
+        title: "names, the ClientHello in one segment",
         cases: &[
             page(Program::Curl, ALLOWED, V4),
             blocked(Program::Curl, EXACT, V4, Reason::BlockUnifiedName),
+            page(Program::Curl, "www.forbidden.example", V4),
             blocked(Program::Curl, BELOW, V4, Reason::BlockUnifiedName),
             blocked(Program::Curl, EDUCATION, V4, Reason::BlockNsorName),
-            page(Program::Curl, NEAR_MISS, V4),
+            page(Program::Curl, "notcasino.example", V4),
+            blocked(Program::Curl, "social.example", V4, Reason::BlockAgeName),
+            blocked(Program::Curl, "chatter.example", V4, Reason::BlockLocalName),
+            blocked(Program::Curl, "prize-draw.example", V4, Reason::WarnName),
+            blocked(Program::Curl, "games.example", V4, Reason::BlockNsorName),
+            Case {
+                reason: Some(Reason::PassLocalAllow),
+                ..page(Program::Curl, "books.games.example", V4)
+            },
             page(Program::Curl, ALLOWED, V6),
             blocked(Program::Curl, EDUCATION, V6, Reason::BlockNsorName),
         ],
     },
     Group {
-        title: "names, ClientHello in segments of 68 bytes",
+        title: "names, the ClientHello in segments of 68 bytes",
         cases: &[
             page(Program::Openssl, ALLOWED, MANY),
             blocked(Program::Openssl, EDUCATION, MANY, Reason::BlockNsorName),
@@ -117,11 +124,17 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        title: "plain HTTP: no name to judge yet",
-        cases: &[Case {
-            reason: Some(Reason::PassNotTls),
-            ..page(Program::CurlPlain, ALLOWED, V4)
-        }],
+        title: "plain HTTP: judged by its address",
+        cases: &[
+            Case {
+                reason: Some(Reason::PassNotTls),
+                ..page(Program::CurlPlain, ALLOWED, V4)
+            },
+            Case {
+                program: Program::CurlPlain,
+                ..refused(LISTED)
+            },
+        ],
     },
     Group {
         title: "the neighbour, of no organisation: never touched, never counted",

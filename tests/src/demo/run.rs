@@ -1,10 +1,12 @@
 //! The course of the demo.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::cases::{Case, GROUPS};
+use super::provider::{Counted, Provider};
 use super::table::{Row, heading};
+use crate::lab::daemon::Counts;
 use crate::lab::pki::Authority;
 use crate::lab::server::Server;
 use crate::lab::topology::Topology;
@@ -19,6 +21,7 @@ pub enum Filter {
 }
 
 struct Stage {
+    provider: Option<Provider>,
     topology: Topology,
     authority: Arc<Authority>,
     _servers: [Server; 2],
@@ -30,47 +33,50 @@ struct Stage {
 /// The stage cannot be set: a program is missing, a right, or the daemon does not start.
 pub fn run(filter: Filter) -> anyhow::Result<usize> {
     let started = Instant::now();
-    let stage = Stage::set()?;
-    say("asking, as the school and as its neighbour");
+    let stage = Stage::set(filter)?;
     say(&format!("\n{}", heading()));
     let mut wrong = 0;
     for group in GROUPS {
         say(&format!("  {}", group.title));
         for case in group.cases {
-            let case = if filter == Filter::Absent {
-                case.unfiltered()
-            } else {
-                *case
-            };
-            wrong += usize::from(!stage.show(&case)?);
+            wrong += usize::from(!stage.show(case)?);
         }
     }
-    drop(stage);
-    say(&format!(
-        "\n{}, {:.0} s",
-        verdict(wrong),
-        started.elapsed().as_secs_f64()
-    ));
+    say("\nremoving the filter, the servers and the namespaces");
+    stage.strike()?;
+    say(&verdict(wrong, started.elapsed()));
     Ok(wrong)
 }
 
-fn verdict(wrong: usize) -> String {
+fn verdict(wrong: usize, took: Duration) -> String {
     let all: usize = GROUPS.iter().map(|group| group.cases.len()).sum();
-    match wrong {
+    let text = match wrong {
         0 => format!("all {all} requests ended as expected"),
-        _ => format!("{wrong} of {all} requests did not end as expected, marked by !"),
-    }
+        _ => format!("{wrong} of {all} requests did not end as expected: they are marked by !"),
+    };
+    // The last line is the one that the task runner counts by.
+    let passed = all - wrong;
+    let seconds = took.as_secs_f64();
+    format!("{text}, in {seconds:.0} s\n{passed} passed, {wrong} failed, 0 skipped")
 }
 
 impl Stage {
-    fn set() -> anyhow::Result<Stage> {
+    fn set(filter: Filter) -> anyhow::Result<Stage> {
         say("making the namespaces school, neighbour, edge and internet");
         let topology = Topology::new()?;
         say("starting a TLS server that answers to every name, and an HTTP server");
         let authority = Authority::new()?;
         let tls = Server::tls(&topology.internet, 443, Arc::clone(&authority))?;
         let http = Server::http(&topology.internet, 80)?;
+        let provider = match filter {
+            Filter::Absent => None,
+            Filter::Attached => {
+                say("starting schoolgate at the edge, native XDP, with the sample registries");
+                Some(Provider::start(&topology.edge)?)
+            }
+        };
         Ok(Stage {
+            provider,
             topology,
             authority,
             _servers: [tls, http],
@@ -79,17 +85,41 @@ impl Stage {
 
     /// Runs a case and prints its row; tells whether it ended as expected.
     fn show(&self, case: &Case) -> anyhow::Result<bool> {
+        let case = if self.provider.is_some() {
+            *case
+        } else {
+            case.unfiltered()
+        };
+        let before = self.counts()?;
         let (ended, took) = case.run(&self.topology, &self.authority)?;
-        let right = case.is_met_by(&ended);
-        let row = Row {
-            case,
+        let counted = Counted::between(&before, &self.counts()?);
+        let right = case.is_met_by(&ended) && counted.is_right_for(&case);
+        let counted = if self.provider.is_some() {
+            counted.text(&case)
+        } else {
+            String::new()
+        };
+        say(&Row {
+            case: &case,
             ended: &ended,
-            counted: String::new(),
+            counted,
             right,
             took,
-        };
-        say(&row.text());
+        }
+        .text());
         Ok(right)
+    }
+
+    fn counts(&self) -> anyhow::Result<Counts> {
+        self.provider
+            .as_ref()
+            .map_or(Ok(Counts::new()), |one| one.counts(&self.topology.edge))
+    }
+
+    /// Takes everything down, the filter by its own command.
+    fn strike(self) -> anyhow::Result<()> {
+        self.provider
+            .map_or(Ok(()), |provider| provider.detach(&self.topology.edge))
     }
 }
 
@@ -97,6 +127,6 @@ impl Stage {
     clippy::print_stdout,
     reason = "the demo speaks to the person who started it"
 )]
-pub(super) fn say(text: &str) {
+fn say(text: &str) {
     println!("{text}");
 }

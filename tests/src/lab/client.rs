@@ -10,6 +10,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
 use super::namespace::Namespace;
+use super::patience;
 use super::pki::Authority;
 
 /// How a request ended.
@@ -70,14 +71,14 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A request whose ClientHello is sent whole, with five seconds of patience.
+    /// A request whose ClientHello is sent whole, with a few seconds of patience.
     #[must_use]
     pub fn new(to: SocketAddr, name: &'a str) -> Request<'a> {
         Request {
             to,
             name,
             cut: Cut::Whole,
-            patience: Duration::from_secs(5),
+            patience: patience(Duration::from_secs(5)),
         }
     }
 

@@ -7,17 +7,21 @@
 pub mod capture;
 pub mod client;
 pub mod commands;
+pub mod daemon;
 pub mod device;
 pub mod namespace;
 pub mod pki;
 pub mod process;
+pub mod scene;
 pub mod server;
+pub mod storm;
 pub mod stream;
 pub mod topology;
 pub mod wait;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -34,17 +38,32 @@ pub fn unique() -> String {
 /// Whether this process may make namespaces and load programs. Otherwise says so in the line that
 /// CI looks for, and the test ends at once.
 #[must_use]
-#[expect(
-    clippy::print_stdout,
-    reason = "the SKIP line is read by the test runner"
-)]
 pub fn root_or_skip(test: &str) -> bool {
     // SAFETY: geteuid has no arguments and cannot fail.
     let root = unsafe { libc::geteuid() } == 0;
     if !root {
-        println!("SKIP: {test}: needs root");
+        skip(test, "needs root");
     }
     root
+}
+
+/// Says that a test does not run here, in the line that CI looks for.
+#[expect(
+    clippy::print_stdout,
+    reason = "the SKIP line is read by the test runner"
+)]
+pub fn skip(test: &str, reason: &str) {
+    println!("SKIP: {test}: {reason}");
+}
+
+/// A longest wait, stretched where the machine is emulated.
+#[must_use]
+pub fn patience(usual: Duration) -> Duration {
+    if std::env::var_os("SCHOOLGATE_VM").is_some() {
+        usual * 6
+    } else {
+        usual
+    }
 }
 
 /// A directory of its own under the system's temporary directory, mode 0700, removed on drop.

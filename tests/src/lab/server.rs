@@ -15,7 +15,7 @@ use super::namespace::Namespace;
 use super::pki::{Authority, NO_NAME};
 
 /// A connection that says nothing for this long is given up.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(8);
 /// Longest request head that is read.
 const HEAD_MAX: usize = 16 << 10;
 

@@ -36,9 +36,9 @@ pub const LISTED4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
 /// The same servers, at an address inside [`LISTED_PREFIX`].
 pub const LISTED_NET4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 130);
 /// The same servers, at an address for a registry to list.
-pub const LISTED6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xdead, 0, 0, 0, 0, 0x66);
+pub const LISTED6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xdead, 0, 0, 0, 0, 1);
 /// A prefix for a registry to list.
-pub const LISTED_PREFIX: &str = "203.0.113.128/25";
+pub const LISTED_PREFIX: &str = "203.0.113.128/27";
 
 /// The edge's end of the school's link.
 pub const EDGE_SCHOOL: &str = "school0";

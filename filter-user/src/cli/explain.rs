@@ -1,0 +1,135 @@
+//! `schoolgate explain`: the daemon's answer, or, where a configuration is named, that of its files.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::{Context, Exit, Failure};
+use crate::config::DEFAULT_FILE;
+use crate::control::{Request, ask};
+use crate::explain::{Explanation, Question, explain};
+use crate::load::offline;
+use crate::output::json;
+use crate::registry::progress::Progress;
+
+/// What is asked.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// Name or address
+    subject: String,
+    /// Id of the organisation
+    #[arg(long, value_name = "ID")]
+    org: String,
+    /// Destination address beside a name
+    #[arg(long, value_name = "ADDRESS")]
+    address: Option<IpAddr>,
+    /// Answer from this configuration and its registries, without the daemon
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// End with 1 if access is blocked
+    #[arg(long)]
+    exit_code: bool,
+}
+
+pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let question = Question {
+        subject: args.subject.clone(),
+        org: args.org.clone(),
+        address: args.address,
+    };
+    let explanation = match &args.config {
+        Some(file) => from_files(file, &question)?,
+        None => from_daemon(context, &question)?,
+    };
+    print(&explanation, context)?;
+    Ok(if args.exit_code && explanation.is_blocked() {
+        Exit::Problem
+    } else {
+        Exit::Fine
+    })
+}
+
+/// The daemon's answer; where no daemon answers, that of the default configuration.
+fn from_daemon(context: &Context<'_>, question: &Question) -> Result<Explanation, Failure> {
+    let socket = super::daemon::socket(context, None);
+    match ask(&socket, &Request::Explain(question.clone())) {
+        Ok(value) => serde_json::from_value(value).map_err(|error| {
+            Failure::new(
+                Exit::Problem,
+                format!("the daemon's answer is not understood: {error}"),
+            )
+        }),
+        Err(failure) if failure.exit == Exit::Unreachable && Path::new(DEFAULT_FILE).exists() => {
+            from_files(Path::new(DEFAULT_FILE), question)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn from_files(file: &Path, question: &Question) -> Result<Explanation, Failure> {
+    let everything = offline(file, Progress::of_stderr())?;
+    let explained = explain(&everything.book(), everything.seed, question);
+    let mut explanation = explained.map_err(|message| Failure::new(Exit::Problem, message))?;
+    explanation.notes.push(format!(
+        "from {}, without the daemon: what is in force may differ",
+        file.display()
+    ));
+    Ok(explanation)
+}
+
+fn print(explanation: &Explanation, context: &mut Context<'_>) -> Result<(), Failure> {
+    if context.json {
+        return Ok(json(context.out, explanation)?);
+    }
+    let out = &mut *context.out;
+    let category = explanation
+        .category
+        .as_ref()
+        .map(|category| format!(", category {category}"))
+        .unwrap_or_default();
+    let reason = explanation
+        .reason
+        .as_ref()
+        .map(|reason| format!(" ({reason}{category})"))
+        .unwrap_or_default();
+    writeln!(
+        out,
+        "{} for {} (profile {}): {}{reason}, action {}",
+        explanation.subject,
+        explanation.org,
+        explanation.profile,
+        explanation.verdict,
+        explanation.action
+    )?;
+    writeln!(out)?;
+    for stage in &explanation.stages {
+        let mark = if stage.decides { "->" } else { "  " };
+        writeln!(
+            out,
+            "{mark} {:2}. {:48} {}",
+            stage.step, stage.name, stage.outcome
+        )?;
+    }
+    writeln!(out)?;
+    if explanation.entries.is_empty() {
+        writeln!(out, "no entry matches")?;
+    }
+    for entry in &explanation.entries {
+        let mark = if entry.wins { "->" } else { "  " };
+        let origin = &entry.origin;
+        let kind = if origin.suffix { "suffix" } else { "exact" };
+        writeln!(
+            out,
+            "{mark} {} ({kind}): {} [{}] {}:{} {}",
+            entry.subject,
+            origin.list,
+            origin.tier,
+            origin.file.display(),
+            origin.line,
+            origin.categories.join(" ")
+        )?;
+    }
+    for note in &explanation.notes {
+        writeln!(out, "note: {note}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! Configuration and registries in, the state that the maps are to be in out. Pure: no file, no
+//! clock, no map.
+
+mod classes;
+mod nets;
+
+use std::collections::HashMap;
+
+use filter_common::abi::{LOCAL_INFRASTRUCTURE, Tiers};
+use filter_common::limits::CATEGORIES;
+use ipnet::IpNet;
+
+use crate::config::{Config, Tier};
+use crate::desired::{Desired, InterfaceRow, Organisation, Subject, address_key};
+use crate::numbers::Numbers;
+use crate::policy::policy;
+use crate::problem::Problem;
+use crate::registry::{RECORD_SUFFIX, Source};
+
+use classes::Classes;
+pub use nets::Rejected;
+
+/// What compilation takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// All files of its registries.
+    pub sources: &'a [Source],
+    /// Numbers in force and new ones.
+    pub numbers: &'a Numbers,
+    /// Interfaces that there are.
+    pub interfaces: &'a [InterfaceRow],
+    /// Seed of the keys; the one that the sources were read with.
+    pub seed: u64,
+    /// The state before: its entries keep their numbers, so that the diff holds what changed only.
+    pub before: Option<&'a Compiled>,
+}
+
+/// What compilation gives.
+#[derive(Clone, Debug, Default)]
+pub struct Compiled {
+    /// The state that the maps are to be in.
+    pub desired: Desired,
+    /// Prefixes that are not applied, because they hold what must never be filtered.
+    pub rejected: Vec<Rejected>,
+    /// The next entry number that was never used.
+    next_entry: u32,
+}
+
+/// What the entries of one file mean.
+#[must_use]
+pub fn tiers_of(source: &Source, config: &Config, numbers: &Numbers) -> Tiers {
+    let categories = source.spec.categories;
+    match source.spec.tier {
+        Tier::Unified => Tiers {
+            unified: categories,
+            ..Tiers::default()
+        },
+        Tier::Nsor => Tiers {
+            nsor: categories,
+            ..Tiers::default()
+        },
+        Tier::Suspicious => Tiers {
+            suspicious: categories,
+            ..Tiers::default()
+        },
+        Tier::Local => {
+            let registry = config.registries.get(source.spec.registry);
+            let number = registry.and_then(|registry| numbers.local(&registry.id));
+            Tiers {
+                local: number.map_or(0, |number| 1 << number),
+                ..Tiers::default()
+            }
+        }
+    }
+}
+
+/// Adds the registries of one entry to those of another.
+#[must_use]
+pub fn join(left: Tiers, right: Tiers) -> Tiers {
+    Tiers {
+        unified: left.unified | right.unified,
+        nsor: left.nsor | right.nsor,
+        local: left.local | right.local,
+        suspicious: left.suspicious | right.suspicious,
+    }
+}
+
+/// Compiles.
+///
+/// # Errors
+/// More distinct combinations of registries and categories than a slot can tell.
+pub fn compile(input: &Input<'_>) -> Result<Compiled, Problem> {
+    let mut classes = Classes::new();
+    let mut entries = Entries::new(input.before);
+    let tiers: Vec<Tiers> = input
+        .sources
+        .iter()
+        .map(|source| tiers_of(source, input.config, input.numbers))
+        .collect();
+    let subjects = subjects(input, &tiers, &mut classes, &mut entries);
+    let (nets, rejected) = nets::fold(input, &tiers);
+    let (nets4, nets6) = nets::rows(&nets, &mut classes, &mut entries, input.before);
+    let Some(classes) = classes.finish() else {
+        let what = "more than 65,535 distinct combinations of registries and categories";
+        return Err(Problem::of_file(
+            &input.config.file,
+            what,
+            "join registries or categories",
+        ));
+    };
+    let desired = Desired {
+        realms: input.numbers.realm_count(),
+        interfaces: input.interfaces.to_vec(),
+        classes,
+        subjects,
+        nets4,
+        nets6,
+        organisations: organisations(input),
+        syn_limit: input.config.daemon.syn_limit,
+        pass_all: input.config.daemon.pass_all,
+    };
+    Ok(Compiled {
+        desired,
+        rejected,
+        next_entry: entries.next,
+    })
+}
+
+/// Entry numbers: an entry that stays keeps its number.
+struct Entries {
+    next: u32,
+}
+
+impl Entries {
+    fn new(before: Option<&Compiled>) -> Self {
+        Entries {
+            next: before.map_or(1, |before| before.next_entry.max(1)),
+        }
+    }
+
+    fn fresh(&mut self) -> u32 {
+        let number = self.next;
+        // Four thousand million entries of updates later numbers start over.
+        self.next = self.next.checked_add(1).unwrap_or(1);
+        number
+    }
+}
+
+/// One record with the file it came from, small enough to sort millions.
+#[derive(Clone, Copy)]
+struct Found {
+    key: u64,
+    /// Index of the source, above a bit for "suffix".
+    source: u32,
+}
+
+fn subjects(
+    input: &Input<'_>,
+    tiers: &[Tiers],
+    classes: &mut Classes,
+    entries: &mut Entries,
+) -> Vec<Subject> {
+    let found = gather(input);
+    let mut before = input
+        .before
+        .map_or(&[][..], |before| &before.desired.subjects)
+        .iter()
+        .peekable();
+    let mut subjects: Vec<Subject> = Vec::with_capacity(found.len());
+    for group in found.chunk_by(|left, right| left.key == right.key) {
+        let Some(first) = group.first() else { continue };
+        let class = classes.of_group(group.iter().map(|found| found.source), tiers);
+        while before.next_if(|subject| subject.key < first.key).is_some() {}
+        let known = before.next_if(|subject| subject.key == first.key);
+        let entry = known.map_or_else(|| entries.fresh(), |subject| subject.entry);
+        subjects.push(Subject {
+            key: first.key,
+            class,
+            entry,
+        });
+    }
+    subjects
+}
+
+/// Source number of the provider's own addresses.
+const INFRASTRUCTURE_SOURCE: u32 = u32::MAX;
+
+/// All records, sorted by key.
+fn gather(input: &Input<'_>) -> Vec<Found> {
+    let records = input
+        .sources
+        .iter()
+        .map(|source| source.file.records.len())
+        .sum::<usize>();
+    let mut found = Vec::with_capacity(records + input.config.infrastructure.len());
+    for (number, source) in (0u32..).zip(input.sources) {
+        found.extend(source.file.records.iter().map(|record| Found {
+            key: record.key,
+            source: number << 1 | u32::from(record.flags & RECORD_SUFFIX != 0),
+        }));
+    }
+    for infrastructure in &input.config.infrastructure {
+        let key = address_key(input.seed, infrastructure.address);
+        found.push(Found {
+            key,
+            source: INFRASTRUCTURE_SOURCE,
+        });
+    }
+    // The stable sort takes advantage of the files' being sorted already.
+    found.sort_by_key(|found| found.key);
+    found
+}
+
+fn organisations(input: &Input<'_>) -> Vec<Organisation> {
+    let policies: Vec<_> = input
+        .config
+        .profiles
+        .iter()
+        .map(|profile| policy(input.config, input.numbers, profile))
+        .collect();
+    input
+        .config
+        .organisations
+        .iter()
+        .filter_map(|organisation| {
+            Some(Organisation {
+                id: organisation.id.clone(),
+                realm: input.numbers.realm(&organisation.realm)?,
+                prefixes: organisation.prefixes.clone(),
+                policy: *policies.get(organisation.profile)?,
+                bypass_until_ns: 0,
+            })
+        })
+        .collect()
+}
+
+/// The prefixes around an address, from short to long, with their rows.
+#[must_use]
+pub fn nets_around(desired: &Desired, address: std::net::IpAddr) -> Vec<(IpNet, u16, u32)> {
+    match address {
+        std::net::IpAddr::V4(v4) => {
+            let around = desired.nets4.iter().filter(|row| row.net.contains(&v4));
+            around
+                .map(|row| (IpNet::V4(row.net), row.class, row.entry))
+                .collect()
+        }
+        std::net::IpAddr::V6(v6) => {
+            let around = desired.nets6.iter().filter(|row| row.net.contains(&v6));
+            around
+                .map(|row| (IpNet::V6(row.net), row.class, row.entry))
+                .collect()
+        }
+    }
+}
+
+/// Tiers of the provider's own addresses.
+const INFRASTRUCTURE: Tiers = Tiers {
+    unified: 0,
+    nsor: 0,
+    local: LOCAL_INFRASTRUCTURE,
+    suspicious: 0,
+};
+
+const _: () = assert!(CATEGORIES == u64::BITS as usize);
+
+type NetTiers = HashMap<IpNet, Tiers>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! Distinct classes: few, however many entries there are.
+
+use std::collections::HashMap;
+
+use filter_common::abi::{Class, Tiers};
+
+use super::{INFRASTRUCTURE, INFRASTRUCTURE_SOURCE, join};
+
+/// Classes met so far; number 0 is the empty one.
+pub(super) struct Classes {
+    list: Vec<Class>,
+    numbers: HashMap<Class, u16>,
+    /// Class of the entries that stand in one file only, nearly all: by source.
+    alone: HashMap<u32, u16>,
+    overflow: bool,
+}
+
+impl Classes {
+    pub(super) fn new() -> Self {
+        let list = vec![Class::default()];
+        Classes {
+            list,
+            numbers: HashMap::new(),
+            alone: HashMap::new(),
+            overflow: false,
+        }
+    }
+
+    /// Number of a class.
+    pub(super) fn number(&mut self, class: Class) -> u16 {
+        if let Some(number) = self.numbers.get(&class) {
+            return *number;
+        }
+        let Ok(number) = u16::try_from(self.list.len()) else {
+            self.overflow = true;
+            return 0;
+        };
+        self.list.push(class);
+        self.numbers.insert(class, number);
+        number
+    }
+
+    /// Number of the class of a subject that stands in these files (number, above a bit for suffix).
+    pub(super) fn of_group(&mut self, sources: impl Iterator<Item = u32>, tiers: &[Tiers]) -> u16 {
+        let mut sources = sources.peekable();
+        let first = sources.next();
+        if let (Some(first), None) = (first, sources.peek()) {
+            if let Some(number) = self.alone.get(&first) {
+                return *number;
+            }
+            let number = self.number(with(Class::default(), first, tiers));
+            self.alone.insert(first, number);
+            return number;
+        }
+        let class = first
+            .into_iter()
+            .chain(sources)
+            .fold(Class::default(), |class, source| with(class, source, tiers));
+        self.number(class)
+    }
+
+    /// The list, or `None` if there were too many.
+    pub(super) fn finish(self) -> Option<Vec<Class>> {
+        (!self.overflow).then_some(self.list)
+    }
+}
+
+fn with(mut class: Class, source: u32, tiers: &[Tiers]) -> Class {
+    if source == INFRASTRUCTURE_SOURCE {
+        class.exact = join(class.exact, INFRASTRUCTURE);
+        return class;
+    }
+    let own = usize::try_from(source >> 1)
+        .ok()
+        .and_then(|at| tiers.get(at))
+        .copied()
+        .unwrap_or_default();
+    if source & 1 == 1 {
+        class.suffix = join(class.suffix, own);
+    } else {
+        class.exact = join(class.exact, own);
+    }
+    class
+}

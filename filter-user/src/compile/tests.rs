@@ -1,0 +1,1 @@
+//! Compilation against a naive reference.

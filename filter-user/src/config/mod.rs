@@ -1,0 +1,279 @@
+//! The configuration: one TOML file in, checked settings or every problem with its line out.
+
+mod enrol;
+mod parse;
+pub mod reader;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+
+use crate::categories::Categories;
+use crate::desired::{FlowSizes, MplsReply};
+use crate::problem::Problem;
+
+pub use enrol::Enrolled;
+
+/// Where the configuration is looked for.
+pub const DEFAULT_FILE: &str = "/etc/schoolgate/schoolgate.toml";
+/// Where sockets and pins live.
+pub const DEFAULT_RUNTIME_DIR: &str = "/run/schoolgate";
+/// Where the seed and the numbers live.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/schoolgate";
+/// Realm of everything that names none.
+pub const DEFAULT_REALM: &str = "default";
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// The daemon's own settings.
+    pub daemon: Daemon,
+    /// Categories in force.
+    pub categories: Categories,
+    /// Interfaces to attach to.
+    pub interfaces: Vec<Interface>,
+    /// Registries, in the order of the file.
+    pub registries: Vec<Registry>,
+    /// Enrolled organisations, sorted by id.
+    pub organisations: Vec<Organisation>,
+    /// Profiles, in the order of the file.
+    pub profiles: Vec<Profile>,
+    /// Portal, resolvers and other infrastructure.
+    pub infrastructure: Vec<Infrastructure>,
+    /// How much of the address space is enrolled.
+    pub enrolled: Enrolled,
+}
+
+/// Settings of the daemon.
+#[derive(Clone, Debug)]
+pub struct Daemon {
+    /// Directory of the control socket and of the private bpffs.
+    pub runtime_dir: PathBuf,
+    /// Directory of the seed and of the last state.
+    pub state_dir: PathBuf,
+    /// Control socket.
+    pub socket: PathBuf,
+    /// Whether the socket's group may use it (mode 0660 instead of 0600).
+    pub socket_group: bool,
+    /// Sizes of the flow tables.
+    pub sizes: FlowSizes,
+    /// New flows that one organisation may open in a second.
+    pub syn_limit: u32,
+    /// Everything passes.
+    pub pass_all: bool,
+}
+
+/// How the program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In the driver.
+    Native,
+    /// In the network stack, where a driver has no XDP.
+    Generic,
+}
+
+/// An interface to attach to.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Whether sources behind it are matched against organisations.
+    pub organisations: bool,
+    /// Native or generic.
+    pub mode: Mode,
+    /// Realm of untagged frames.
+    pub realm: String,
+    /// Realm by VLAN id.
+    pub vlans: Vec<(u16, String)>,
+    /// Answer behind MPLS.
+    pub mpls_reply: MplsReply,
+}
+
+/// What authority a registry has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// Unlawful for everybody.
+    Unified,
+    /// Education registry.
+    Nsor,
+    /// The operator's own list, allowed or denied by profiles.
+    Local,
+    /// Warned of.
+    Suspicious,
+}
+
+impl Tier {
+    /// The word in the configuration.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Tier::Unified => "unified",
+            Tier::Nsor => "nsor",
+            Tier::Local => "local",
+            Tier::Suspicious => "suspicious",
+        }
+    }
+}
+
+/// Shape of a registry's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A name a line.
+    Domains,
+    /// An address or prefix a line.
+    Addresses,
+    /// Names, addresses and prefixes, one a line.
+    Mixed,
+    /// A directory a category.
+    Ut1,
+}
+
+impl Format {
+    /// The word in the configuration.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Format::Domains => "domains",
+            Format::Addresses => "addresses",
+            Format::Mixed => "mixed",
+            Format::Ut1 => "ut1",
+        }
+    }
+}
+
+/// A registry.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    /// Its id, unique.
+    pub id: String,
+    /// Line of its table.
+    pub line: u32,
+    /// Its authority.
+    pub tier: Tier,
+    /// Shape of its files.
+    pub format: Format,
+    /// File, or directory for UT1.
+    pub path: PathBuf,
+    /// Whether a bare name means everything below it too.
+    pub bare_is_suffix: bool,
+    /// Categories of its entries, a mask.
+    pub categories: u64,
+    /// UT1: categories by directory, beside those that the categories themselves name.
+    pub directories: Vec<(String, u64)>,
+    /// Rejected lines in percent above which the registry is refused.
+    pub rejected_max_percent: u32,
+}
+
+/// An enrolled organisation.
+#[derive(Clone, Debug)]
+pub struct Organisation {
+    /// Its id, unique.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Line of its table.
+    pub line: u32,
+    /// The address space its prefixes belong to.
+    pub realm: String,
+    /// Its prefixes.
+    pub prefixes: Vec<IpNet>,
+    /// Index into [`Config::profiles`].
+    pub profile: usize,
+}
+
+/// What an organisation restricts.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Its id, unique.
+    pub id: String,
+    /// Age mark: categories marked above it are blocked.
+    pub age: u32,
+    /// Blocked categories, a mask.
+    pub block: u64,
+    /// Warned categories, a mask.
+    pub warn: u64,
+    /// Whether suspicious entries are warned of.
+    pub suspicious: bool,
+    /// Whether only what is allowed passes.
+    pub allow_only: bool,
+    /// Indexes into [`Config::registries`] of allowed local lists.
+    pub allow: Vec<usize>,
+    /// Indexes into [`Config::registries`] of denied local lists.
+    pub deny: Vec<usize>,
+    /// Whether a blocked TCP client is reset, or its segment dropped.
+    pub reset: bool,
+}
+
+/// An address of the provider's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Infrastructure {
+    /// The address.
+    pub address: IpAddr,
+    /// Line in the configuration.
+    pub line: u32,
+    /// Portal, resolver or other.
+    pub role: &'static str,
+}
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// Every problem found, in the order of lines.
+    pub fn load(file: &Path) -> Result<Config, Vec<Problem>> {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            vec![Problem::of_file(
+                file,
+                format!("cannot be read: {error}"),
+                "give the right file with -c",
+            )]
+        })?;
+        Config::from_text(file, &text)
+    }
+
+    /// Reads a configuration; relative paths are relative to the directory of `file`.
+    ///
+    /// # Errors
+    /// Every problem found, in the order of lines.
+    pub fn from_text(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
+        parse::config(file, text)
+    }
+
+    /// The realms in use, without repetition: the default one first, then in the order of the file.
+    #[must_use]
+    pub fn realms(&self) -> Vec<&str> {
+        let mut realms = vec![DEFAULT_REALM];
+        let named = self.interfaces.iter().flat_map(|interface| {
+            std::iter::once(&interface.realm).chain(interface.vlans.iter().map(|(_, realm)| realm))
+        });
+        for realm in named.chain(self.organisations.iter().map(|org| &org.realm)) {
+            if !realms.contains(&realm.as_str()) {
+                realms.push(realm);
+            }
+        }
+        realms
+    }
+
+    /// The organisation with this id.
+    #[must_use]
+    pub fn organisation(&self, id: &str) -> Option<&Organisation> {
+        let at = self
+            .organisations
+            .binary_search_by(|org| org.id.as_str().cmp(id))
+            .ok()?;
+        self.organisations.get(at)
+    }
+}
+
+/// The control socket that a configuration names, without checking anything else of it.
+#[must_use]
+pub fn socket_of(file: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(file).ok()?;
+    parse::socket(file, &text)
+}
+
+#[cfg(test)]
+mod tests;

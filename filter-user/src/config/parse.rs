@@ -1,0 +1,716 @@
+//! The sections of the configuration file, one function each.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use toml::de::{DeTable, DeValue};
+
+use super::reader::{At, Section, Source, one_or_more};
+use super::{
+    Config, DEFAULT_REALM, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Daemon, Format, Infrastructure,
+    Interface, Mode, Organisation, Profile, Registry, Tier, enrol,
+};
+use crate::categories::{AGES, BUILT_IN, Categories, SUSPICIOUS, UNLAWFUL};
+use crate::desired::{FlowSizes, MplsReply};
+use crate::problem::{Problem, nearest};
+
+/// Local lists are bits of a mask whose last bit is the infrastructure.
+const LOCAL_LISTS_MAX: usize = 63;
+/// Limit of new flows that suits a school of some hundred pupils by an order of magnitude.
+const SYN_LIMIT_DEFAULT: u32 = 4_000;
+/// Rejected lines in percent above which a registry is refused.
+const REJECTED_PERCENT_DEFAULT: u32 = 20;
+
+/// Reads a whole configuration.
+pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
+    let mut source = Source::new(file, text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let at = error.span().map_or(0, |span| span.start);
+        source.problem(at, one_line(error.message()), "correct the TOML");
+    }
+    if !errors.is_empty() {
+        // What stands behind a broken line may be misread: no further complaints.
+        return Err(source.into_problems());
+    }
+    let mut root = Section::new("the file", 0, table.get_ref());
+    let base = file.parent().unwrap_or(Path::new("")).to_path_buf();
+    let (categories, mut foreign) = categories(&mut root, &mut source, &base);
+    let mut context = Context {
+        source: &mut source,
+        base: &base,
+        categories: &categories,
+    };
+    let daemon = daemon(&mut root, &mut context);
+    let interfaces = interfaces(&mut root, &mut context);
+    let registries = registries(&mut root, &mut context);
+    let profiles = profiles(&mut root, &mut context, &registries);
+    let mut organisations = organisations(&mut root, &mut context, &profiles);
+    let infrastructure = infrastructure(&mut root, &mut context);
+    check_realms(context.source, &interfaces, &organisations);
+    let enrolled = enrol::check(context.source, &organisations);
+    organisations.sort_by(|left, right| left.id.cmp(&right.id));
+    root.finish(&mut source);
+    foreign.extend(source.into_problems());
+    if !foreign.is_empty() {
+        return Err(foreign);
+    }
+    let file = file.to_path_buf();
+    Ok(Config {
+        file,
+        daemon,
+        categories,
+        interfaces,
+        registries,
+        organisations,
+        profiles,
+        infrastructure,
+        enrolled,
+    })
+}
+
+/// The control socket, and nothing else.
+pub(super) fn socket(file: &Path, text: &str) -> Option<PathBuf> {
+    let mut source = Source::new(file, text);
+    let (table, _) = DeTable::parse_recoverable(text);
+    let mut root = Section::new("the file", 0, table.get_ref());
+    let base = file.parent().unwrap_or(Path::new("")).to_path_buf();
+    let categories = Categories::default();
+    let mut context = Context {
+        source: &mut source,
+        base: &base,
+        categories: &categories,
+    };
+    Some(daemon(&mut root, &mut context).socket)
+}
+
+/// What every section needs.
+struct Context<'a> {
+    source: &'a mut Source,
+    base: &'a Path,
+    categories: &'a Categories,
+}
+
+fn one_line(message: &str) -> String {
+    message.lines().collect::<Vec<_>>().join("; ")
+}
+
+/// Notes ids that occur twice.
+fn check_unique(
+    source: &mut Source,
+    section: &str,
+    seen: &mut HashMap<String, u32>,
+    id: &At<String>,
+) {
+    let line = source.line(id.at);
+    if let Some(first) = seen.insert(id.value.clone(), line) {
+        let what = format!("{section} id \"{}\" is there twice", id.value);
+        source.problem(
+            id.at,
+            what,
+            format!("give it another id: the first one is on line {first}"),
+        );
+    }
+}
+
+fn categories(
+    root: &mut Section<'_, '_>,
+    source: &mut Source,
+    base: &Path,
+) -> (Categories, Vec<Problem>) {
+    let Some(path) = root.string(source, "categories_file") else {
+        return (Categories::built_in(), Vec::new());
+    };
+    let file = base.join(&path.value);
+    let text = match std::fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) => {
+            let what = format!(
+                "categories_file: {} cannot be read: {error}",
+                file.display()
+            );
+            source.problem(
+                path.at,
+                what,
+                "correct the path, or leave the key out for the built-in list",
+            );
+            return (Categories::built_in(), Vec::new());
+        }
+    };
+    match Categories::from_text(&file, &text) {
+        Ok(categories) => (categories, Vec::new()),
+        Err(problems) => (
+            Categories::from_text(&file, BUILT_IN).unwrap_or_default(),
+            problems,
+        ),
+    }
+}
+
+fn daemon(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> Daemon {
+    let defaults = FlowSizes::default();
+    let mut daemon = Daemon {
+        runtime_dir: PathBuf::from(DEFAULT_RUNTIME_DIR),
+        state_dir: PathBuf::from(DEFAULT_STATE_DIR),
+        socket: PathBuf::new(),
+        socket_group: false,
+        sizes: defaults,
+        syn_limit: SYN_LIMIT_DEFAULT,
+        pass_all: false,
+    };
+    let source = &mut *context.source;
+    if let Some(mut section) = root.table(source, "daemon") {
+        let mut path = |key| {
+            section
+                .string(source, key)
+                .map(|text| context.base.join(text.value))
+        };
+        daemon.runtime_dir = path("runtime_dir").unwrap_or(daemon.runtime_dir);
+        daemon.state_dir = path("state_dir").unwrap_or(daemon.state_dir);
+        daemon.socket = path("socket").unwrap_or(daemon.socket);
+        daemon.socket_group = section.flag(source, "socket_group").unwrap_or(false);
+        daemon.pass_all = section.flag(source, "pass_all").unwrap_or(false);
+        daemon.sizes.flows = power_of_two(
+            &mut section,
+            source,
+            "flows",
+            1 << 12..=1 << 24,
+            defaults.flows,
+        );
+        daemon.sizes.hellos = power_of_two(
+            &mut section,
+            source,
+            "hellos",
+            1 << 10..=1 << 20,
+            defaults.hellos,
+        );
+        let limit = section.number(source, "syn_limit", 1..=10_000_000);
+        daemon.syn_limit = limit.map_or(SYN_LIMIT_DEFAULT, |limit| limit.value);
+        section.finish(source);
+    }
+    if daemon.socket.as_os_str().is_empty() {
+        daemon.socket = daemon.runtime_dir.join("control.sock");
+    }
+    daemon
+}
+
+fn power_of_two(
+    section: &mut Section<'_, '_>,
+    source: &mut Source,
+    key: &'static str,
+    bounds: std::ops::RangeInclusive<u32>,
+    default: u32,
+) -> u32 {
+    let Some(number) = section.number(source, key, bounds) else {
+        return default;
+    };
+    if !number.value.is_power_of_two() {
+        let what = format!("[daemon] {key}: {} is no power of two", number.value);
+        source.problem(
+            number.at,
+            what,
+            format!("write {}", number.value.next_power_of_two()),
+        );
+    }
+    number.value
+}
+
+fn interfaces(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> Vec<Interface> {
+    let source = &mut *context.source;
+    let mut seen = HashMap::new();
+    let mut interfaces = Vec::new();
+    for mut section in root.tables(source, "interfaces") {
+        let name = section.required(source, "name");
+        let side = section.choice(
+            source,
+            "side",
+            &[("organisations", true), ("internet", false)],
+        );
+        let mode = section.choice(
+            source,
+            "mode",
+            &[("native", Mode::Native), ("generic", Mode::Generic)],
+        );
+        let realm = section
+            .string(source, "realm")
+            .map_or(DEFAULT_REALM.to_owned(), |realm| realm.value);
+        let vlans = vlans(&mut section, source);
+        let mpls_reply = mpls_reply(&mut section, source);
+        section.finish(source);
+        let (Some(name), Some(organisations), Some(mode)) = (name, side, mode) else {
+            continue;
+        };
+        check_unique(source, "[[interfaces]]", &mut seen, &name);
+        interfaces.push(Interface {
+            name: name.value,
+            organisations,
+            mode,
+            realm,
+            vlans,
+            mpls_reply,
+        });
+    }
+    interfaces
+}
+
+/// `vlans = { "101" = "realm", ... }`
+fn vlans(section: &mut Section<'_, '_>, source: &mut Source) -> Vec<(u16, String)> {
+    let Some(table) = section.table(source, "vlans") else {
+        return Vec::new();
+    };
+    let mut vlans = Vec::new();
+    for (key, at, value) in table.pairs() {
+        let id = key.parse::<u16>().ok().filter(|id| (1..=4094).contains(id));
+        if id.is_none() {
+            source.problem(
+                at,
+                format!("vlans: \"{key}\" is no VLAN id"),
+                "use a number from 1 to 4094",
+            );
+        }
+        let realm = value.get_ref().as_str();
+        if realm.is_none() {
+            let what = format!("vlans {key}: not a string");
+            source.problem(value.span().start, what, "write the realm's name");
+        }
+        if let (Some(id), Some(realm)) = (id, realm) {
+            vlans.push((id, realm.to_owned()));
+        }
+    }
+    vlans.sort();
+    vlans
+}
+
+/// `mpls_reply = "none" | "unlabelled" | 16..1048575`
+fn mpls_reply(section: &mut Section<'_, '_>, source: &mut Source) -> MplsReply {
+    let Some(value) = section.any("mpls_reply") else {
+        return MplsReply::None;
+    };
+    match value.get_ref() {
+        DeValue::String(text) if text == "none" => return MplsReply::None,
+        DeValue::String(text) if text == "unlabelled" => return MplsReply::Unlabelled,
+        DeValue::Integer(number) => {
+            // Labels below 16 are reserved, RFC 3032 section 2.1.
+            if let Ok(label @ 16..=0xf_ffff) = u32::from_str_radix(number.as_str(), number.radix())
+            {
+                return MplsReply::Label(label);
+            }
+        }
+        _ => {}
+    }
+    let remedy = "use \"none\", \"unlabelled\" or a label from 16 to 1048575";
+    source.problem(
+        value.span().start,
+        "[[interfaces]] mpls_reply: unknown answer",
+        remedy,
+    );
+    MplsReply::None
+}
+
+/// Mask of category ids, unknown ones noted.
+fn category_mask(context: &mut Context<'_>, section: &str, ids: &[At<String>]) -> u64 {
+    let mut mask = 0;
+    for id in ids {
+        match context.categories.bit(&id.value) {
+            Some(bit) => mask |= bit,
+            None => {
+                let remedy = match context.categories.nearest(&id.value) {
+                    Some(known) => format!("did you mean \"{known}\"?"),
+                    None => "`schoolgate categories` lists those that there are".to_owned(),
+                };
+                context.source.problem(
+                    id.at,
+                    format!("{section}: unknown category \"{}\"", id.value),
+                    remedy,
+                );
+            }
+        }
+    }
+    mask
+}
+
+fn registries(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> Vec<Registry> {
+    let mut seen = HashMap::new();
+    let mut registries = Vec::new();
+    for section in root.tables(context.source, "registries") {
+        let Some((id, registry)) = registry(section, context) else {
+            continue;
+        };
+        check_unique(context.source, "[[registries]]", &mut seen, &id);
+        registries.push(registry);
+    }
+    let local = registries
+        .iter()
+        .filter(|registry| registry.tier == Tier::Local)
+        .count();
+    if local > LOCAL_LISTS_MAX {
+        let what = format!("{local} registries of tier local");
+        context.source.problem(
+            0,
+            what,
+            format!("join some of them: at most {LOCAL_LISTS_MAX} are possible"),
+        );
+    }
+    registries
+}
+
+fn registry(
+    mut section: Section<'_, '_>,
+    context: &mut Context<'_>,
+) -> Option<(At<String>, Registry)> {
+    let at = section.at();
+    let source = &mut *context.source;
+    let id = section.required(source, "id");
+    let tier = section.required(source, "tier").is_some();
+    let tier = if tier {
+        section.choice(source, "tier", TIERS)
+    } else {
+        None
+    };
+    let format = section.choice(source, "format", FORMATS);
+    let path = section.required(source, "path");
+    let default_semantics: &[(&str, bool)] = match format {
+        Some(Format::Ut1) => &[("suffix", true), ("exact", false)],
+        _ => &[("exact", false), ("suffix", true)],
+    };
+    if matches!(format, Some(Format::Domains | Format::Mixed)) && !section.has("semantics") {
+        let remedy = "say semantics = \"exact\" (the name alone) or \"suffix\" (all below it too)";
+        source.problem(at, "[[registries]] has no semantics", remedy);
+    }
+    let bare_is_suffix = section.choice(source, "semantics", default_semantics);
+    let percent = section.number(source, "rejected_max_percent", 0..=100);
+    let ids = section.strings(source, "categories");
+    let categories = category_mask(context, "[[registries]] categories", &ids);
+    let directories = directories(&mut section, context);
+    section.finish(context.source);
+    let (id, tier, format, path) = (id?, tier?, format?, path?);
+    let categories = default_categories(context, at, tier, format, categories);
+    let registry = Registry {
+        id: id.value.clone(),
+        line: context.source.line(at),
+        tier,
+        format,
+        path: context.base.join(path.value),
+        bare_is_suffix: bare_is_suffix?,
+        categories,
+        directories,
+        rejected_max_percent: percent.map_or(REJECTED_PERCENT_DEFAULT, |percent| percent.value),
+    };
+    Some((id, registry))
+}
+
+const TIERS: &[(&str, Tier)] = &[
+    ("unified", Tier::Unified),
+    ("nsor", Tier::Nsor),
+    ("local", Tier::Local),
+    ("suspicious", Tier::Suspicious),
+];
+
+const FORMATS: &[(&str, Format)] = &[
+    ("domains", Format::Domains),
+    ("addresses", Format::Addresses),
+    ("mixed", Format::Mixed),
+    ("ut1", Format::Ut1),
+];
+
+/// An entry is in a registry only if it has a category: each tier but the education registry has one
+/// of its own.
+fn default_categories(
+    context: &mut Context<'_>,
+    at: usize,
+    tier: Tier,
+    format: Format,
+    mask: u64,
+) -> u64 {
+    if mask != 0 {
+        return mask;
+    }
+    match tier {
+        Tier::Unified => context.categories.bit(UNLAWFUL).unwrap_or(1),
+        Tier::Suspicious => context.categories.bit(SUSPICIOUS).unwrap_or(1),
+        Tier::Local => 0,
+        Tier::Nsor if format == Format::Ut1 => 0,
+        Tier::Nsor => {
+            let remedy = "add categories = [\"...\"]: a profile blocks by them";
+            context
+                .source
+                .problem(at, "[[registries]] of tier nsor has no categories", remedy);
+            0
+        }
+    }
+}
+
+/// `directories = { porn = "adult", forums = ["forums", "social"] }`
+fn directories(section: &mut Section<'_, '_>, context: &mut Context<'_>) -> Vec<(String, u64)> {
+    let Some(table) = section.table(context.source, "directories") else {
+        return Vec::new();
+    };
+    let mut directories = Vec::new();
+    for (directory, _, value) in table.pairs() {
+        let ids = one_or_more(context.source, "[[registries]] directories", value);
+        let mask = category_mask(context, "[[registries]] directories", &ids);
+        directories.push((directory.to_owned(), mask));
+    }
+    directories
+}
+
+fn profiles(
+    root: &mut Section<'_, '_>,
+    context: &mut Context<'_>,
+    registries: &[Registry],
+) -> Vec<Profile> {
+    let mut seen = HashMap::new();
+    let mut profiles = Vec::new();
+    for section in root.tables(context.source, "profiles") {
+        let Some((id, profile)) = profile(section, context, registries) else {
+            continue;
+        };
+        check_unique(context.source, "[[profiles]]", &mut seen, &id);
+        profiles.push(profile);
+    }
+    profiles
+}
+
+fn profile(
+    mut section: Section<'_, '_>,
+    context: &mut Context<'_>,
+    registries: &[Registry],
+) -> Option<(At<String>, Profile)> {
+    let source = &mut *context.source;
+    let id = section.required(source, "id");
+    let age = section.number(source, "age", 0..=18);
+    if let Some(age) = age.as_ref().filter(|age| !AGES.contains(&age.value)) {
+        source.problem(
+            age.at,
+            format!("[[profiles]] age: {} is no age mark", age.value),
+            "use 0, 6, 12, 16 or 18",
+        );
+    }
+    let block = section.strings(source, "block");
+    let warn = section.strings(source, "warn");
+    let suspicious = section.flag(source, "suspicious").unwrap_or(true);
+    let allow_only = section.flag(source, "allow_only").unwrap_or(false);
+    let allow = section.strings(source, "allow");
+    let deny = section.strings(source, "deny");
+    let reset = section.choice(source, "action", &[("reset", true), ("drop", false)]);
+    section.finish(source);
+    let profile = Profile {
+        id: id.as_ref().map_or_else(String::new, |id| id.value.clone()),
+        age: age.map_or(18, |age| age.value),
+        block: category_mask(context, "[[profiles]] block", &block),
+        warn: category_mask(context, "[[profiles]] warn", &warn),
+        suspicious,
+        allow_only,
+        allow: local_lists(context.source, "[[profiles]] allow", &allow, registries),
+        deny: local_lists(context.source, "[[profiles]] deny", &deny, registries),
+        reset: reset.unwrap_or(true),
+    };
+    Some((id?, profile))
+}
+
+/// Indexes of the local registries with these ids.
+fn local_lists(
+    source: &mut Source,
+    key: &str,
+    ids: &[At<String>],
+    registries: &[Registry],
+) -> Vec<usize> {
+    let mut lists = Vec::new();
+    for id in ids {
+        let found = registries
+            .iter()
+            .position(|registry| registry.id == id.value);
+        match found.and_then(|at| registries.get(at).map(|registry| (at, registry.tier))) {
+            Some((at, Tier::Local)) => lists.push(at),
+            Some((_, tier)) => {
+                let what = format!(
+                    "{key}: registry \"{}\" is of tier {}",
+                    id.value,
+                    tier.label()
+                );
+                source.problem(id.at, what, "name registries of tier local here");
+            }
+            None => {
+                let known = registries
+                    .iter()
+                    .filter(|registry| registry.tier == Tier::Local);
+                let hint = nearest(&id.value, known.map(|registry| registry.id.as_str()));
+                source.problem(
+                    id.at,
+                    format!("{key}: unknown registry \"{}\"", id.value),
+                    did_you_mean(hint, "registries"),
+                );
+            }
+        }
+    }
+    lists
+}
+
+fn did_you_mean(hint: Option<&str>, section: &str) -> String {
+    match hint {
+        Some(known) => format!("did you mean \"{known}\"?"),
+        None => format!("add it as [[{section}]]"),
+    }
+}
+
+fn organisations(
+    root: &mut Section<'_, '_>,
+    context: &mut Context<'_>,
+    profiles: &[Profile],
+) -> Vec<Organisation> {
+    let by_id: HashMap<&str, usize> = profiles
+        .iter()
+        .enumerate()
+        .map(|(at, profile)| (profile.id.as_str(), at))
+        .collect();
+    let mut seen = HashMap::new();
+    let mut organisations = Vec::new();
+    for section in root.tables(context.source, "organisations") {
+        let line = context.source.line(section.at());
+        if let Some((id, organisation)) = organisation(section, context, line, &by_id) {
+            check_unique(context.source, "[[organisations]]", &mut seen, &id);
+            organisations.push(organisation);
+        }
+    }
+    organisations
+}
+
+fn organisation(
+    mut section: Section<'_, '_>,
+    context: &mut Context<'_>,
+    line: u32,
+    profiles: &HashMap<&str, usize>,
+) -> Option<(At<String>, Organisation)> {
+    let at = section.at();
+    let source = &mut *context.source;
+    let id = section.required(source, "id");
+    let name = section
+        .string(source, "name")
+        .map_or_else(String::new, |name| name.value);
+    let realm = section
+        .string(source, "realm")
+        .map_or(DEFAULT_REALM.to_owned(), |realm| realm.value);
+    let texts = section.strings(source, "prefixes");
+    if texts.is_empty() {
+        source.problem(
+            at,
+            "[[organisations]] has no prefixes",
+            "add prefixes = [\"address/length\"]",
+        );
+    }
+    let prefixes = texts
+        .iter()
+        .filter_map(|text| prefix(source, text))
+        .collect();
+    let profile = section.required(source, "profile");
+    let index = profile
+        .as_ref()
+        .and_then(|profile| profiles.get(profile.value.as_str()).copied());
+    if let (Some(profile), None) = (&profile, index) {
+        let hint = nearest(&profile.value, profiles.keys().copied());
+        let what = format!(
+            "[[organisations]] profile: unknown profile \"{}\"",
+            profile.value
+        );
+        source.problem(profile.at, what, did_you_mean(hint, "profiles"));
+    }
+    section.finish(source);
+    let id = id?;
+    let value = id.value.clone();
+    Some((
+        id,
+        Organisation {
+            id: value,
+            name,
+            line,
+            realm,
+            prefixes,
+            profile: index?,
+        },
+    ))
+}
+
+/// A prefix without host bits; a bare address is a prefix of one.
+fn prefix(source: &mut Source, text: &At<String>) -> Option<IpNet> {
+    let parsed = match text.value.split_once('/') {
+        None => text.value.parse::<IpAddr>().ok().map(IpNet::from),
+        Some(_) => text.value.parse::<IpNet>().ok(),
+    };
+    let Some(net) = parsed else {
+        let what = format!(
+            "[[organisations]] prefixes: \"{}\" is no prefix",
+            text.value
+        );
+        source.problem(
+            text.at,
+            what,
+            "write address/length, such as 192.0.2.0/28 or 2001:db8::/56",
+        );
+        return None;
+    };
+    if net.trunc() != net {
+        let what = format!(
+            "[[organisations]] prefixes: \"{}\" has host bits set",
+            text.value
+        );
+        source.problem(text.at, what, format!("write {}", net.trunc()));
+    }
+    Some(net.trunc())
+}
+
+fn check_realms(source: &mut Source, interfaces: &[Interface], organisations: &[Organisation]) {
+    let carried: Vec<&str> = interfaces
+        .iter()
+        .filter(|interface| interface.organisations)
+        .flat_map(|interface| {
+            let vlans = interface.vlans.iter().map(|(_, realm)| realm.as_str());
+            std::iter::once(interface.realm.as_str()).chain(vlans)
+        })
+        .collect();
+    if carried.is_empty() {
+        return;
+    }
+    for organisation in organisations
+        .iter()
+        .filter(|org| !carried.contains(&org.realm.as_str()))
+    {
+        let what = format!(
+            "[[organisations]] realm: no interface carries realm \"{}\"",
+            organisation.realm
+        );
+        let remedy = did_you_mean(
+            nearest(&organisation.realm, carried.iter().copied()),
+            "interfaces",
+        );
+        source.problem_on_line(organisation.line, what, remedy);
+    }
+}
+
+fn infrastructure(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> Vec<Infrastructure> {
+    let source = &mut *context.source;
+    let Some(mut section) = root.table(source, "infrastructure") else {
+        return Vec::new();
+    };
+    let mut addresses = Vec::new();
+    for role in ["portal", "resolvers", "other"] {
+        for text in section.strings(source, role) {
+            match text.value.parse::<IpAddr>() {
+                Ok(address) => {
+                    let line = source.line(text.at);
+                    addresses.push(Infrastructure {
+                        address: address.to_canonical(),
+                        line,
+                        role,
+                    });
+                }
+                Err(_) => {
+                    let what = format!("[infrastructure] {role}: \"{}\" is no address", text.value);
+                    source.problem(text.at, what, "write single IPv4 or IPv6 addresses");
+                }
+            }
+        }
+    }
+    section.finish(source);
+    addresses
+}

@@ -1,0 +1,182 @@
+//! Configurations with what is wrong in them, to the line.
+
+use super::*;
+
+const GOOD: &str = r#"
+[[interfaces]]
+name = "edge0"
+side = "organisations"
+vlans = { "101" = "lan" }
+mpls_reply = 1000
+
+[[registries]]
+id = "law"
+tier = "unified"
+format = "mixed"
+semantics = "suffix"
+path = "law.txt"
+
+[[registries]]
+id = "library"
+tier = "local"
+format = "domains"
+semantics = "exact"
+path = "/lists/library.txt"
+
+[[profiles]]
+id = "school"
+age = 12
+block = ["games"]
+allow = ["library"]
+
+[[organisations]]
+id = "s2"
+prefixes = ["192.0.2.0/28", "2001:db8:2::/56"]
+profile = "school"
+
+[[organisations]]
+id = "s1"
+realm = "lan"
+prefixes = ["10.0.0.0/24"]
+profile = "school"
+
+[infrastructure]
+resolvers = ["198.51.100.53"]
+"#;
+
+fn problems(text: &str) -> Vec<String> {
+    match Config::from_text(Path::new("dir/s.toml"), text) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn good_configuration_is_read() {
+    let config = Config::from_text(Path::new("dir/s.toml"), GOOD).unwrap();
+    assert_eq!(config.organisations[0].id, "s1");
+    assert_eq!(config.registries[0].path, Path::new("dir/law.txt"));
+    assert_eq!(config.registries[1].path, Path::new("/lists/library.txt"));
+    assert_eq!(config.interfaces[0].vlans, [(101, "lan".to_owned())]);
+    assert_eq!(config.interfaces[0].mpls_reply, MplsReply::Label(1000));
+    assert_eq!(
+        config.enrolled,
+        Enrolled {
+            organisations: 2,
+            ipv4_addresses: 272,
+            ipv6_subnets: 256
+        }
+    );
+    assert_eq!(config.realms(), ["default", "lan"]);
+    assert_eq!(
+        config.daemon.socket,
+        Path::new("/run/schoolgate/control.sock")
+    );
+}
+
+#[test]
+fn all_problems_come_at_once_each_with_its_line() {
+    let text = GOOD
+        .replace("age = 12", "age = 13")
+        .replace("\"games\"", "\"gmes\"")
+        .replace("path = \"law.txt\"", "pth = \"law.txt\"")
+        .replace("192.0.2.0/28", "192.0.2.1/28")
+        .replace("side = \"organisations\"", "side = \"organisation\"");
+    let wanted = [
+        "dir/s.toml:4: [[interfaces]] side: unknown word \"organisation\": did you mean \"organisations\"?",
+        "dir/s.toml:8: [[registries]] has no path",
+        "dir/s.toml:13: [[registries]] unknown key pth: did you mean path?",
+        "dir/s.toml:24: [[profiles]] age: 13 is no age mark",
+        "dir/s.toml:25: [[profiles]] block: unknown category \"gmes\": did you mean \"games\"?",
+        "dir/s.toml:30: [[organisations]] prefixes: \"192.0.2.1/28\" has host bits set: write 192.0.2.0/28",
+    ];
+    let found = problems(&text);
+    assert_eq!(found.len(), wanted.len(), "{found:#?}");
+    for (found, wanted) in found.iter().zip(wanted) {
+        assert!(found.starts_with(wanted), "{found} | {wanted}");
+    }
+}
+
+#[test]
+fn broken_toml_names_the_line() {
+    let found = problems("[daemon]\nflows = = 3\n");
+    assert!(found[0].starts_with("dir/s.toml:2: "), "{found:?}");
+}
+
+#[test]
+fn unknown_references_are_refused_with_the_nearest() {
+    let text = GOOD
+        .replace("profile = \"school\"", "profile = \"shcool\"")
+        .replace("allow = [\"library\"]", "allow = [\"law\"]");
+    let found = problems(&text);
+    assert!(
+        found[0].contains("registry \"law\" is of tier unified"),
+        "{found:?}"
+    );
+    assert!(
+        found[1].contains("unknown profile \"shcool\": did you mean \"school\"?"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn enrolment_over_the_limit_is_refused() {
+    let wide =
+        |prefixes: &str| problems(&GOOD.replace("\"192.0.2.0/28\", \"2001:db8:2::/56\"", prefixes));
+    assert!(wide("\"192.0.0.0/20\"").is_empty());
+    assert!(wide("\"192.0.0.0/19\"")[0].contains("enrols 8192 IPv4 addresses"));
+    assert!(wide("\"192.0.0.0/20\", \"198.51.100.1\"")[0].contains("enrols 4097 IPv4 addresses"));
+    assert!(wide("\"2001:db8::/40\"").is_empty());
+    assert!(wide("\"2001:db8::/39\"")[0].contains("a /40"));
+    assert!(
+        wide("\"2001:db8::/40\", \"2001:db9::/120\"")[0].contains("enrols 16777217 IPv6 networks")
+    );
+    assert!(wide("\"::/0\"")[0].contains("more than 16777216"));
+}
+
+#[test]
+fn overlaps_within_a_realm_are_refused_and_between_realms_are_not() {
+    let same = GOOD.replace("10.0.0.0/24", "192.0.2.8/29");
+    assert!(problems(&same).is_empty(), "another realm");
+    let found = problems(&same.replace("realm = \"lan\"\n", ""));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("dir/s.toml:33: "), "{found:?}");
+    assert!(
+        found[0].contains("192.0.2.8/29 of \"s1\" overlaps 192.0.2.0/28 of \"s2\""),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn duplicate_ids_name_the_first_line() {
+    let found = problems(&GOOD.replace("id = \"s1\"", "id = \"s2\""));
+    assert!(
+        found[0].starts_with("dir/s.toml:34: [[organisations]] id \"s2\" is there twice"),
+        "{found:?}"
+    );
+    assert!(found[0].ends_with("line 29"), "{found:?}");
+}
+
+#[test]
+fn realm_that_no_interface_carries_is_refused() {
+    let found = problems(&GOOD.replace("realm = \"lan\"", "realm = \"lam\""));
+    assert!(
+        found[0].contains("no interface carries realm \"lam\": did you mean \"lan\"?"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn forty_thousand_organisations_are_read_fast() {
+    use std::fmt::Write as _;
+    let mut text = GOOD.to_owned();
+    for number in 0..40_000u32 {
+        let prefix = std::net::Ipv4Addr::from(0x0b00_0000 + number * 16);
+        let _ = write!(
+            text,
+            "[[organisations]]\nid = \"org-{number}\"\nname = \"School {number}\"\nprefixes = [\"{prefix}/28\"]\nprofile = \"school\"\n\n"
+        );
+    }
+    let config = Config::from_text(Path::new("s.toml"), &text).unwrap();
+    assert_eq!(config.enrolled.organisations, 40_002);
+}

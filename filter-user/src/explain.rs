@@ -1,0 +1,389 @@
+//! Why is this blocked? The stages in their order, every entry that matches, and the one that wins,
+//! by the same functions as the data path.
+
+use std::net::IpAddr;
+
+use filter_common::abi::{Class, Policy, Tiers};
+use filter_common::name::name_key;
+use filter_common::reason::Reason;
+use filter_common::rule::{Best, Decision, Moment, Step, decide, judge_entry};
+use filter_common::verdict::Verdict;
+use serde::{Deserialize, Serialize};
+
+use crate::compile::{join, nets_around};
+use crate::desired::address_key;
+use crate::entries::{Book, Hit, Origin, deciding};
+use crate::normalise::{self, Accept, Guards, Subject};
+use crate::policy::policy;
+
+/// What is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Question {
+    /// A name or an address.
+    pub subject: String,
+    /// Id of the organisation.
+    pub org: String,
+    /// Destination address beside a name, where it is known.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
+}
+
+/// One stage of the precedence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Its step in the precedence.
+    pub step: u32,
+    /// What it asks.
+    pub name: String,
+    /// What it found.
+    pub outcome: String,
+    /// Whether it decided.
+    pub decides: bool,
+}
+
+/// An entry that matches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Matching {
+    /// The suffix, address or prefix that matches.
+    pub subject: String,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// Its step under the organisation's policy.
+    pub step: u32,
+    /// Whether it is the one that decides.
+    pub wins: bool,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Canonical subject.
+    pub subject: String,
+    /// Organisation.
+    pub org: String,
+    /// Its profile.
+    pub profile: String,
+    /// `pass`, `block` or `warn`.
+    pub verdict: String,
+    /// Reason; none if nothing decides and the packet's own nature does.
+    pub reason: Option<String>,
+    /// Category of the decision.
+    pub category: Option<String>,
+    /// `pass`, `drop` or `reset`, for a TCP flow.
+    pub action: String,
+    /// The stages, in the order of precedence.
+    pub stages: Vec<Stage>,
+    /// All matching entries, from short to long subjects.
+    pub entries: Vec<Matching>,
+    /// What else there is to know.
+    pub notes: Vec<String>,
+}
+
+impl Explanation {
+    /// Whether access is refused.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.verdict == Verdict::Block.label()
+    }
+}
+
+/// One subject that matched: what the data path meets at one probe.
+struct Probe {
+    subject: String,
+    tiers: Tiers,
+    address: bool,
+    hits: Vec<Hit>,
+}
+
+/// Explains.
+///
+/// # Errors
+/// What is wrong with the question.
+pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explanation, String> {
+    let Some(organisation) = book.config.organisation(&question.org) else {
+        let ids = book.config.organisations.iter().map(|org| org.id.as_str());
+        let hint = crate::problem::nearest(&question.org, ids);
+        let hint = hint
+            .map(|id| format!("; did you mean {id}?"))
+            .unwrap_or_default();
+        return Err(format!(
+            "organisation {} is not enrolled{hint}",
+            question.org
+        ));
+    };
+    let profile = book.config.profiles.get(organisation.profile);
+    let profile = profile.ok_or_else(|| "the organisation has no profile".to_owned())?;
+    let policy = policy(book.config, book.numbers, profile);
+    let subject = subject(&question.subject)?;
+    let (canonical, probes, moment, mut notes) = probes(book, seed, &subject, question.address);
+    let (best, winner) = consider(&probes, &policy);
+    let mut decision = decide(&best, &policy, false, moment);
+    if decision.reason.is_none() && moment as u8 == Moment::Address as u8 {
+        decision = decide(&best, &policy, false, Moment::Nameless);
+        notes.push("no entry of this address decides: the flow's server name does, and `explain NAME --address ADDRESS` shows both".to_owned());
+    }
+    if probes.iter().any(|probe| probe.address) {
+        notes.push(
+            "an address entry decides on the first packet: allowing a name does not lift it"
+                .to_owned(),
+        );
+    }
+    let verdict = decision
+        .reason
+        .map_or(Verdict::Pass, |reason| reason.verdict());
+    let stops = verdict == Verdict::Block || verdict == Verdict::Warn;
+    Ok(Explanation {
+        subject: canonical,
+        org: organisation.id.clone(),
+        profile: profile.id.clone(),
+        verdict: verdict.label().to_owned(),
+        reason: decision.reason.map(|reason| reason.label().to_owned()),
+        category: book
+            .config
+            .categories
+            .label(decision.category)
+            .map(str::to_owned),
+        action: action(stops, &policy).to_owned(),
+        stages: stages(book, &decision, &best, &policy, stops),
+        entries: matching(&probes, &policy, decision.reason, winner),
+        notes,
+    })
+}
+
+fn action(stops: bool, policy: &Policy) -> &'static str {
+    use filter_common::verdict::Action;
+    if stops {
+        Action::from_number(policy.action).label()
+    } else {
+        Action::Pass.label()
+    }
+}
+
+fn subject(text: &str) -> Result<Subject<'_>, String> {
+    match normalise::line(text.as_bytes(), Accept::Mixed, Guards::NONE) {
+        Ok(Some(Subject::Net(net))) => Err(format!("{net} is a prefix: ask for one address")),
+        Ok(Some(subject)) => Ok(subject),
+        Ok(None) => Err("ask for a name or an address".to_owned()),
+        Err(refusal) => Err(format!("{text}: {}", refusal.what())),
+    }
+}
+
+type Probes = (String, Vec<Probe>, Moment, Vec<String>);
+
+/// What the data path looks up, in its order: the address, then the name from its shortest suffix.
+fn probes(book: &Book<'_>, seed: u64, subject: &Subject<'_>, address: Option<IpAddr>) -> Probes {
+    let mut notes = Vec::new();
+    let mut probes = address
+        .map(|address| address_probes(book, seed, address))
+        .unwrap_or_default();
+    match subject {
+        Subject::Name { name, suffix } => {
+            if *suffix {
+                notes.push(format!(
+                    "asked for {name} itself: a name below it may meet other entries"
+                ));
+            }
+            if address.is_none() {
+                notes.push("the destination's address is not known here: an entry of the address would decide first".to_owned());
+            }
+            probes.extend(name_probes(book, seed, name));
+            (name.clone().into_owned(), probes, Moment::Name, notes)
+        }
+        Subject::Address(host) => {
+            probes.extend(address_probes(book, seed, *host));
+            (host.to_string(), probes, Moment::Address, notes)
+        }
+        Subject::Net(net) => (net.to_string(), probes, Moment::Address, notes),
+    }
+}
+
+fn class_of_key(book: &Book<'_>, key: u64) -> Option<Class> {
+    let desired = &book.compiled.desired;
+    let at = desired
+        .subjects
+        .binary_search_by_key(&key, |subject| subject.key)
+        .ok()?;
+    let class = desired.subjects.get(at)?.class;
+    desired.classes.get(usize::from(class)).copied()
+}
+
+fn address_probes(book: &Book<'_>, seed: u64, address: IpAddr) -> Vec<Probe> {
+    let desired = &book.compiled.desired;
+    let around = nets_around(desired, address);
+    let mut probes = Vec::new();
+    // The kernel meets the longest prefix, whose class holds those of the prefixes around it.
+    if let Some((longest, class, _)) = around.last() {
+        let tiers = desired
+            .classes
+            .get(usize::from(*class))
+            .map(|class| class.exact)
+            .unwrap_or_default();
+        let hits = around
+            .iter()
+            .flat_map(|(net, _, _)| book.of_net(*net))
+            .collect();
+        probes.push(Probe {
+            subject: longest.to_string(),
+            tiers,
+            address: true,
+            hits,
+        });
+    }
+    let key = address_key(seed, address);
+    if let Some(class) = class_of_key(book, key) {
+        let hits = book.of_key(key, false);
+        probes.push(Probe {
+            subject: address.to_string(),
+            tiers: class.exact,
+            address: true,
+            hits,
+        });
+    }
+    probes
+}
+
+fn name_probes(book: &Book<'_>, seed: u64, name: &str) -> Vec<Probe> {
+    let starts = name
+        .char_indices()
+        .rev()
+        .filter(|(_, letter)| *letter == '.')
+        .map(|(at, _)| at + 1);
+    let suffixes = starts
+        .filter_map(|at| name.get(at..))
+        .chain(std::iter::once(name));
+    suffixes
+        .filter_map(|suffix| {
+            let whole = suffix.len() == name.len();
+            let key = name_key(seed, suffix.as_bytes())?;
+            let class = class_of_key(book, key)?;
+            let tiers = if whole {
+                join(class.exact, class.suffix)
+            } else {
+                class.suffix
+            };
+            let hits = book.of_key(key, !whole);
+            Some(Probe {
+                subject: suffix.to_owned(),
+                tiers,
+                address: false,
+                hits,
+            })
+        })
+        .collect()
+}
+
+/// Runs the probes through the data path's rule; the second value is the probe that decides.
+fn consider(probes: &[Probe], policy: &Policy) -> (Best, Option<usize>) {
+    let mut best = Best::NONE;
+    for (number, probe) in (1u32..).zip(probes) {
+        best.consider(
+            judge_entry(&probe.tiers, policy),
+            number,
+            u32::from(probe.address),
+        );
+    }
+    let decisive = decide(&best, policy, false, Moment::Nameless).entry;
+    (
+        best,
+        usize::try_from(decisive)
+            .ok()
+            .and_then(|entry| entry.checked_sub(1)),
+    )
+}
+
+fn matching(
+    probes: &[Probe],
+    policy: &Policy,
+    reason: Option<Reason>,
+    winner: Option<usize>,
+) -> Vec<Matching> {
+    let mut list = Vec::new();
+    for (at, probe) in probes.iter().enumerate() {
+        let deciding = if Some(at) == winner {
+            deciding(&probe.hits, policy, reason)
+        } else {
+            None
+        };
+        list.extend(probe.hits.iter().enumerate().map(|(hit_at, hit)| {
+            let subject = hit
+                .net
+                .map_or_else(|| probe.subject.clone(), |net| net.to_string());
+            Matching {
+                subject,
+                origin: hit.origin.clone(),
+                step: judge_entry(&hit.tiers, policy).step,
+                wins: Some(hit_at) == deciding,
+            }
+        }));
+    }
+    list
+}
+
+fn stages(
+    book: &Book<'_>,
+    decision: &Decision,
+    best: &Best,
+    policy: &Policy,
+    stops: bool,
+) -> Vec<Stage> {
+    let decided = match decision.reason {
+        Some(Reason::BlockAllowOnly) => Step::AllowOnly as u32,
+        Some(_) => best.step,
+        None => Step::Pass as u32,
+    };
+    let category = book
+        .config
+        .categories
+        .label(decision.category)
+        .unwrap_or("no category");
+    let verb = if stops { "stopped" } else { "passes" };
+    let names = [
+        (Step::NotEnrolled, "enrolled?", "yes"),
+        (
+            Step::Infrastructure,
+            "the provider's own portal or resolver?",
+            "no",
+        ),
+        (
+            Step::Mandatory,
+            "unified registry, or a mandatory category?",
+            "no",
+        ),
+        (Step::Bypass, "timed bypass in force?", "no"),
+        (Step::LocalAllow, "on an allowed local list?", "no"),
+        (Step::LocalDeny, "on a denied local list?", "no"),
+        (Step::Nsor, "in a blocked category?", "no"),
+        (Step::Age, "above the age mark?", "no"),
+        (
+            Step::AllowOnly,
+            "allow-only profile?",
+            if policy.flags == 0 { "no" } else { "yes" },
+        ),
+        (Step::Warn, "suspicious, or in a warned category?", "no"),
+        (Step::Pass, "nothing forbids it", "passes"),
+    ];
+    let mut stages = Vec::new();
+    for (step, name, otherwise) in names {
+        let decides = step as u32 == decided;
+        let outcome = if decides && step != Step::Pass {
+            format!("yes: {verb} ({category})")
+        } else {
+            otherwise.to_owned()
+        };
+        stages.push(Stage {
+            step: step as u32,
+            name: name.to_owned(),
+            outcome,
+            decides,
+        });
+        if decides {
+            break;
+        }
+    }
+    stages
+}
+
+#[cfg(test)]
+#[path = "explain_tests.rs"]
+mod tests;

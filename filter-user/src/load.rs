@@ -1,0 +1,150 @@
+//! Configuration and registries into a compiled state, in one call: what `check`, `explain`, `replay`
+//! and the daemon's reload have in common.
+
+use std::path::Path;
+use std::time::Instant;
+
+use crate::compile::{Compiled, Input, compile};
+use crate::config::Config;
+use crate::desired::InterfaceRow;
+use crate::entries::Book;
+use crate::numbers::Numbers;
+use crate::problem::Problem;
+use crate::registry::Source;
+use crate::registry::load::{KeptBefore, Loaded, Summary, load};
+use crate::registry::progress::Progress;
+use crate::state::State;
+
+/// Everything that follows from a configuration file.
+#[derive(Clone, Debug)]
+pub struct Everything {
+    /// The configuration.
+    pub config: Config,
+    /// Registry files.
+    pub sources: Vec<Source>,
+    /// Registry by registry.
+    pub summaries: Vec<Summary>,
+    /// What was left out, and why.
+    pub notes: Vec<Problem>,
+    /// Numbers of realms and local lists.
+    pub numbers: Numbers,
+    /// The state that the maps are to be in.
+    pub compiled: Compiled,
+    /// Seed of the keys.
+    pub seed: u64,
+    /// Milliseconds that all of it took.
+    pub milliseconds: u64,
+}
+
+/// What was in force before.
+#[derive(Clone, Copy, Debug)]
+pub struct Before<'a> {
+    /// Numbers and counts.
+    pub state: &'a State,
+    /// Files and compiled state, in the daemon that read them.
+    pub everything: Option<&'a Everything>,
+}
+
+impl Everything {
+    /// Reads and compiles. `interfaces` gives the attached interfaces once numbers are known.
+    ///
+    /// # Errors
+    /// Every problem found, by file and line.
+    pub fn read(
+        file: &Path,
+        seed: u64,
+        before: Before<'_>,
+        progress: Progress,
+        interfaces: impl FnOnce(&Config, &Numbers) -> Result<Vec<InterfaceRow>, Vec<Problem>>,
+    ) -> Result<Everything, Vec<Problem>> {
+        let started = Instant::now();
+        let config = Config::load(file)?;
+        let sources = before
+            .everything
+            .map_or(&[][..], |everything| &everything.sources);
+        let loaded = load(&config, seed, sources, &before.state.kept, progress)?;
+        let numbers = before.state.numbers.assign(&config);
+        let interfaces = interfaces(&config, &numbers)?;
+        let compiled = compile(&Input {
+            config: &config,
+            sources: &loaded.sources,
+            numbers: &numbers,
+            interfaces: &interfaces,
+            seed,
+            before: before.everything.map(|everything| &everything.compiled),
+        })
+        .map_err(|problem| vec![problem])?;
+        Ok(Everything::assemble(
+            config, loaded, numbers, compiled, seed, started,
+        ))
+    }
+
+    fn assemble(
+        config: Config,
+        loaded: Loaded,
+        numbers: Numbers,
+        compiled: Compiled,
+        seed: u64,
+        started: Instant,
+    ) -> Everything {
+        let mut notes = loaded.notes;
+        notes.extend(compiled.rejected.iter().map(|rejected| {
+            let what = format!("{} holds {}: not applied", rejected.net, rejected.holds);
+            Problem::at(
+                &rejected.file,
+                rejected.line,
+                what,
+                "list narrower prefixes",
+            )
+        }));
+        let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Everything {
+            config,
+            sources: loaded.sources,
+            summaries: loaded.summaries,
+            notes,
+            numbers,
+            compiled,
+            seed,
+            milliseconds,
+        }
+    }
+
+    /// For finding entries.
+    #[must_use]
+    pub fn book(&self) -> Book<'_> {
+        Book {
+            config: &self.config,
+            sources: &self.sources,
+            numbers: &self.numbers,
+            compiled: &self.compiled,
+        }
+    }
+
+    /// What must outlive the daemon.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let kept: KeptBefore = self
+            .summaries
+            .iter()
+            .map(|summary| (summary.id.clone(), summary.counts.kept))
+            .collect();
+        State {
+            numbers: self.numbers.clone(),
+            kept,
+        }
+    }
+}
+
+/// Reads and compiles for a command that runs without the daemon: no interfaces, nothing before.
+///
+/// # Errors
+/// Every problem found, by file and line.
+pub fn offline(file: &Path, progress: Progress) -> Result<Everything, Vec<Problem>> {
+    let seed = crate::state::random_seed().unwrap_or(1);
+    let before = Before {
+        state: &State::default(),
+        everything: None,
+    };
+    Everything::read(file, seed, before, progress, |_, _| Ok(Vec::new()))
+}

@@ -1,0 +1,217 @@
+//! All registries: unchanged files are taken from the state before, the others are read, and a
+//! registry that is worse than its limits is refused.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::progress::Progress;
+use super::{Counts, REJECTED_SHOWN, Source, Spec, lines, read_file, specs, stamp};
+use crate::config::Config;
+use crate::problem::Problem;
+
+/// State of a registry after a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Freshness {
+    /// Read now.
+    Read,
+    /// Not touched since it was read.
+    Unchanged,
+}
+
+/// A registry's line in the summary.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// Its id.
+    pub id: String,
+    /// Tier, as in the configuration.
+    pub tier: String,
+    /// Format, as in the configuration.
+    pub format: String,
+    /// Its files.
+    pub files: usize,
+    /// Read now or unchanged.
+    pub state: Freshness,
+    /// Lines.
+    pub counts: Counts,
+    /// The first rejected lines.
+    pub rejected: Vec<Problem>,
+}
+
+/// All registries, read.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// File by file.
+    pub sources: Vec<Source>,
+    /// Registry by registry.
+    pub summaries: Vec<Summary>,
+    /// What was left out, and why.
+    pub notes: Vec<Problem>,
+}
+
+/// Entries that each registry held when it was last in force.
+pub type KeptBefore = std::collections::BTreeMap<String, u64>;
+
+/// Reads all registries of a configuration. `before` are the files in force: those not touched since
+/// are not read again.
+///
+/// # Errors
+/// Every registry that cannot be read, is empty where it had entries, or has more rejected lines than
+/// it may.
+pub fn load(
+    config: &Config,
+    seed: u64,
+    before: &[Source],
+    kept_before: &KeptBefore,
+    progress: Progress,
+) -> Result<Loaded, Vec<Problem>> {
+    let (specs, notes) = specs(config, seed)?;
+    let known: HashMap<&Path, &Source> = before
+        .iter()
+        .map(|source| (source.file.reading.path.as_path(), source))
+        .collect();
+    let mut problems = Vec::new();
+    let mut sources = Vec::new();
+    let mut fresh = vec![false; config.registries.len()];
+    for spec in specs {
+        match unchanged(&known, &spec) {
+            Some(source) => sources.push(source),
+            None => match read(spec, progress) {
+                Ok(source) => {
+                    if let Some(fresh) = fresh.get_mut(source.spec.registry) {
+                        *fresh = true;
+                    }
+                    sources.push(source);
+                }
+                Err(problem) => problems.push(problem),
+            },
+        }
+    }
+    let summaries = summarise(config, &sources, &fresh);
+    if problems.is_empty() {
+        for (registry, summary) in config.registries.iter().zip(&summaries) {
+            problems.extend(refuse(registry, summary, kept_before));
+        }
+    }
+    if problems.is_empty() {
+        Ok(Loaded {
+            sources,
+            summaries,
+            notes,
+        })
+    } else {
+        Err(problems)
+    }
+}
+
+fn unchanged(known: &HashMap<&Path, &Source>, spec: &Spec) -> Option<Source> {
+    let before = known.get(spec.reading.path.as_path())?;
+    let same = before.file.reading == spec.reading
+        && stamp(&spec.reading.path).is_ok_and(|now| now == before.file.stamp);
+    same.then(|| Source {
+        spec: spec.clone(),
+        file: Arc::clone(&before.file),
+    })
+}
+
+fn read(spec: Spec, progress: Progress) -> Result<Source, Problem> {
+    let mut file = read_file(&spec.reading, progress)?;
+    if let Some(urls) = &spec.not_applied {
+        file.counts.not_applied = count_lines(urls)?;
+    }
+    Ok(Source {
+        spec,
+        file: Arc::new(file),
+    })
+}
+
+/// Lines that are neither empty nor comments.
+fn count_lines(path: &Path) -> Result<u64, Problem> {
+    let failed = |error: std::io::Error| {
+        Problem::of_file(
+            path,
+            format!("cannot be read: {error}"),
+            "correct the file's permissions",
+        )
+    };
+    let file = File::open(path).map_err(failed)?;
+    let mut count = 0;
+    lines::for_each(BufReader::new(file), |_, line, _| {
+        let line = line.trim_ascii();
+        count += u64::from(!line.is_empty() && !line.starts_with(b"#"));
+    })
+    .map_err(failed)?;
+    Ok(count)
+}
+
+fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary> {
+    let mut summaries: Vec<Summary> = config
+        .registries
+        .iter()
+        .zip(fresh)
+        .map(|(registry, fresh)| Summary {
+            id: registry.id.clone(),
+            tier: registry.tier.label().to_owned(),
+            format: registry.format.label().to_owned(),
+            files: 0,
+            state: if *fresh {
+                Freshness::Read
+            } else {
+                Freshness::Unchanged
+            },
+            counts: Counts::default(),
+            rejected: Vec::new(),
+        })
+        .collect();
+    for source in sources {
+        let Some(summary) = summaries.get_mut(source.spec.registry) else {
+            continue;
+        };
+        summary.files += 1;
+        summary.counts.add(&source.file.counts);
+        let room = REJECTED_SHOWN.saturating_sub(summary.rejected.len());
+        summary
+            .rejected
+            .extend(source.file.rejected.iter().take(room).cloned());
+    }
+    summaries
+}
+
+/// Why a registry may not replace the one in force.
+fn refuse(
+    registry: &crate::config::Registry,
+    summary: &Summary,
+    kept_before: &KeptBefore,
+) -> Vec<Problem> {
+    let counts = &summary.counts;
+    let had = kept_before.get(&registry.id).copied().unwrap_or(0);
+    if counts.kept == 0 && had > 0 {
+        let what = format!(
+            "registry {} is empty, and held {had} entries before",
+            registry.id
+        );
+        return vec![Problem::of_file(
+            &registry.path,
+            what,
+            "deliver the file again; to empty it on purpose, take the registry out of the configuration",
+        )];
+    }
+    let percent = counts.rejected_percent();
+    if percent > u64::from(registry.rejected_max_percent) {
+        let what = format!(
+            "registry {}: {} of {} lines ({percent} %) are rejected, more than {} %",
+            registry.id, counts.rejected, counts.read, registry.rejected_max_percent
+        );
+        let remedy =
+            "correct the lines below or the registry's format, or raise rejected_max_percent";
+        let mut problems = vec![Problem::of_file(&registry.path, what, remedy)];
+        problems.extend(summary.rejected.iter().cloned());
+        return problems;
+    }
+    Vec::new()
+}

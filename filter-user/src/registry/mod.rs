@@ -1,0 +1,196 @@
+//! Registries: files in, sorted records with their lines and a summary out. Names are not kept: a
+//! record is a key, and the name is read again from its line when someone wants to see it.
+
+pub mod lines;
+pub mod load;
+pub mod progress;
+mod read;
+mod spec;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Tier;
+use crate::normalise::{Accept, Guards, Refusal};
+use crate::problem::Problem;
+
+pub use read::read_file;
+pub use spec::specs;
+
+/// `Record::flags`: the entry covers everything below the name too.
+pub const RECORD_SUFFIX: u32 = 1 << 0;
+
+/// One entry of one file: a name or an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Record {
+    /// Key by `filter_common::name`.
+    pub key: u64,
+    /// `RECORD_*` bits.
+    pub flags: u32,
+    /// Line, counted from 1.
+    pub line: u32,
+}
+
+/// One entry of one file: a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NetRecord {
+    /// The prefix, host bits zero.
+    pub net: IpNet,
+    /// Line, counted from 1.
+    pub line: u32,
+}
+
+/// How a file is to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The file.
+    pub path: PathBuf,
+    /// What it may hold.
+    pub accept: Accept,
+    /// Whether a bare name means everything below it too.
+    pub bare_is_suffix: bool,
+    /// What is refused.
+    pub guards: Guards,
+    /// Seed of the keys.
+    pub seed: u64,
+}
+
+/// A file of a registry: how to read it, and what its entries mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Index into `Config::registries`.
+    pub registry: usize,
+    /// Id of the registry, with the directory for UT1.
+    pub name: String,
+    /// Authority of the registry.
+    pub tier: Tier,
+    /// Categories of its entries.
+    pub categories: u64,
+    /// How to read it.
+    pub reading: Reading,
+    /// A file beside it whose lines need a protocol that shows the path: counted, not applied.
+    pub not_applied: Option<PathBuf>,
+}
+
+/// By what a file that was not touched is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Bytes.
+    pub size: u64,
+    /// Number in its file system.
+    pub inode: u64,
+    /// Last change.
+    pub modified: SystemTime,
+}
+
+/// What a file held.
+#[derive(Clone, Debug)]
+pub struct FileRecords {
+    /// How it was read.
+    pub reading: Reading,
+    /// What it was then.
+    pub stamp: Stamp,
+    /// Names and addresses, sorted, without repetition.
+    pub records: Vec<Record>,
+    /// Prefixes, sorted, without repetition.
+    pub nets: Vec<NetRecord>,
+    /// The counts.
+    pub counts: Counts,
+    /// The first rejected lines.
+    pub rejected: Vec<Problem>,
+}
+
+/// Rejected lines that are kept with their reason.
+pub const REJECTED_SHOWN: usize = 10;
+
+/// Lines of a file or registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Lines read that were no comment.
+    pub read: u64,
+    /// Entries kept.
+    pub kept: u64,
+    /// Entries that were there already.
+    pub duplicate: u64,
+    /// Lines refused.
+    pub rejected: u64,
+    /// URL lines, which need a protocol that shows the path.
+    pub not_applied: u64,
+    /// Refused lines by reason.
+    pub reasons: BTreeMap<String, u64>,
+    /// Milliseconds that reading took.
+    pub milliseconds: u64,
+}
+
+impl Counts {
+    /// Sums up.
+    pub fn add(&mut self, other: &Counts) {
+        self.read += other.read;
+        self.kept += other.kept;
+        self.duplicate += other.duplicate;
+        self.rejected += other.rejected;
+        self.not_applied += other.not_applied;
+        self.milliseconds += other.milliseconds;
+        for (reason, count) in &other.reasons {
+            *self.reasons.entry(reason.clone()).or_default() += count;
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.rejected += 1;
+        *self.reasons.entry(refusal.what().to_owned()).or_default() += 1;
+    }
+
+    fn took(&mut self, time: Duration) {
+        self.milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    }
+
+    /// Rejected lines in percent, rounded up.
+    #[must_use]
+    pub fn rejected_percent(&self) -> u64 {
+        let lines = self.kept + self.duplicate + self.rejected;
+        (self.rejected * 100).div_ceil(lines.max(1))
+    }
+}
+
+/// A file of a registry that was read.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// What it is.
+    pub spec: Spec,
+    /// What it held; shared with the state before, if it was not touched.
+    pub file: Arc<FileRecords>,
+}
+
+impl Source {
+    /// The records with this key.
+    #[must_use]
+    pub fn with_key(&self, key: u64) -> &[Record] {
+        let records = &self.file.records;
+        let from = records.partition_point(|record| record.key < key);
+        let to = records.partition_point(|record| record.key <= key);
+        records.get(from..to).unwrap_or(&[])
+    }
+}
+
+/// The state of a file now.
+///
+/// # Errors
+/// The file cannot be looked at.
+pub fn stamp(path: &Path) -> std::io::Result<Stamp> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = std::fs::metadata(path)?;
+    Ok(Stamp {
+        size: metadata.len(),
+        inode: metadata.ino(),
+        modified: metadata.modified()?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

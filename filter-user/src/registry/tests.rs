@@ -1,0 +1,1 @@
+//! Registries in each format, with what is kept of them.
