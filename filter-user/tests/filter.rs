@@ -1,6 +1,11 @@
 //! The filter in force, on a veth pair in a network namespace of the test's own: takeover, growth,
 //! other layouts, privacy of the pins. Needs root and the compiled program; says so and passes where
 //! it has not.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test stops at what it does not expect"
+)]
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -39,10 +44,8 @@ fn in_namespace(name: &'static str, test: fn(&Place)) {
     }
     let thread = std::thread::spawn(move || {
         // SAFETY: moves only this thread into new namespaces.
-        assert_eq!(
-            unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) },
-            0
-        );
+        let moved = unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) };
+        assert_eq!(moved, 0);
         let flags = libc::MS_REC | libc::MS_PRIVATE;
         let null = std::ptr::null();
         // SAFETY: the target is a string; the other pointers are not read for these flags.

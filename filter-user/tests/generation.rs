@@ -1,5 +1,9 @@
 //! The real program with real maps: what was applied is what it decides by. Needs root and the
 //! compiled program; says so and passes where it has not.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test stops at what it does not expect"
+)]
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

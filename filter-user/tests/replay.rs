@@ -1,5 +1,10 @@
 //! Captures through the real program, against what is in them. Needs root and the compiled program;
 //! says so and passes where it has not.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test stops at what it does not expect"
+)]
 
 use std::path::PathBuf;
 
