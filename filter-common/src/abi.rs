@@ -303,10 +303,10 @@ pub struct Outcome {
     pub entry: u32,
     /// Organisation number.
     pub org: u32,
+    /// Length of the name read; 0: none, and the two fields below mean nothing.
+    pub name_len: u32,
     /// Offset in the frame of the name read; 0: not in this frame.
     pub name_at: u32,
-    /// Length of the name read; 0: none.
-    pub name_len: u32,
     /// Row of `HELLOS` (set * ways + way), plus one, where a name cut by segments or records lies.
     pub name_row: u32,
 }

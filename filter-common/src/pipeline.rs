@@ -203,11 +203,9 @@ pub fn judge<W: World>(world: &mut W) -> Judged {
     let Some(org) = identify(world) else { return Judged::Untouched };
     let outcome = &mut world.facts().outcome;
     outcome.org = org;
+    outcome.name_len = 0;
     outcome.category = CATEGORY_NONE;
     outcome.entry = 0;
-    outcome.name_at = 0;
-    outcome.name_len = 0;
-    outcome.name_row = 0;
     Judged::Enrolled(judge_enrolled(world, org))
 }
 
@@ -215,24 +213,34 @@ pub fn judge<W: World>(world: &mut W) -> Judged {
 #[inline(always)]
 fn identify<W: World>(world: &mut W) -> Option<u32> {
     let ifindex = world.ifindex();
-    let multiplier = world.control().interface_multiplier;
-    let row = interface_row(ifindex, multiplier);
+    let row = interface_row(ifindex, world.control().interface_multiplier);
     let interface = world.interface(row)?;
     if interface.ifindex != ifindex || interface.flags & INTERFACE_ORGANISATIONS == 0 {
         return None;
     }
     let kind = EtherType(world.packet().view::<14>(0)?.be16(12));
-    let mut vlan = 0;
-    if kind == EtherType::IPV4 || kind == EtherType::IPV6 {
-        let facts = world.facts();
-        facts.l3 = 14;
-        facts.pppoe_at = 0;
-        facts.mpls_at = 0;
-        facts.version = if kind == EtherType::IPV4 { 4 } else { 6 };
-    } else {
-        world.call_link();
-        vlan = world.facts().spare[0];
+    if kind != EtherType::IPV4 && kind != EtherType::IPV6 {
+        return identify_tagged(world, row, interface);
     }
+    // Nothing is written before the address is known to be enrolled.
+    let version = if kind == EtherType::IPV4 { 4 } else { 6 };
+    let org = identify_address(world, version, 14, interface.realm)?;
+    let facts = world.facts();
+    facts.l3 = 14;
+    facts.version = version;
+    facts.pppoe_at = 0;
+    facts.mpls_at = 0;
+    facts.realm = interface.realm;
+    facts.interface = row;
+    Some(org)
+}
+
+/// As [`identify`], behind tags, labels or PPPoE.
+#[inline(always)]
+fn identify_tagged<W: World>(world: &mut W, row: u32, interface: Interface) -> Option<u32> {
+    world.call_link();
+    let facts = world.facts();
+    let (vlan, l3, version) = (facts.spare[0], facts.l3, facts.version);
     let mut realm = interface.realm;
     if interface.flags & INTERFACE_VLAN_REALMS != 0 && vlan != 0 {
         let word = world.vlan_realms(interface.vlan_base + (vlan >> 2))?;
@@ -241,21 +249,25 @@ fn identify<W: World>(world: &mut W) -> Option<u32> {
             return None;
         }
     }
-    let version = world.facts().version;
-    let org = if version == 4 {
-        identify_ipv4(world, realm)?
-    } else if version == 6 {
-        identify_ipv6(world, realm)?
-    } else {
-        0
-    };
-    if org == 0 {
-        return None;
-    }
+    let l3 = world.forget(l3);
+    let org = identify_address(world, version, l3, realm)?;
     let facts = world.facts();
     facts.realm = realm;
     facts.interface = row;
     Some(org)
+}
+
+/// The organisation of the source address behind `l3`.
+#[inline(always)]
+fn identify_address<W: World>(world: &mut W, version: u32, l3: u32, realm: u32) -> Option<u32> {
+    let org = if version == 4 {
+        identify_ipv4(world, l3, realm)?
+    } else if version == 6 {
+        identify_ipv6(world, l3, realm)?
+    } else {
+        0
+    };
+    if org == 0 { None } else { Some(org) }
 }
 
 /// Row of `INTERFACES` of an interface.
@@ -278,9 +290,7 @@ pub fn link_into_facts<W: World>(world: &mut W) {
 }
 
 #[inline(always)]
-fn identify_ipv4<W: World>(world: &mut W, realm: u32) -> Option<u32> {
-    let l3 = world.facts().l3;
-    let l3 = world.forget(l3);
+fn identify_ipv4<W: World>(world: &mut W, l3: u32, realm: u32) -> Option<u32> {
     let source = world.packet().view::<20>(l3)?.be32(12);
     let page = index_lane(world.org4_index(index_word(realm, source))?, source);
     if page == 0 {
@@ -290,9 +300,7 @@ fn identify_ipv4<W: World>(world: &mut W, realm: u32) -> Option<u32> {
 }
 
 #[inline(always)]
-fn identify_ipv6<W: World>(world: &mut W, realm: u32) -> Option<u32> {
-    let l3 = world.facts().l3;
-    let l3 = world.forget(l3);
+fn identify_ipv6<W: World>(world: &mut W, l3: u32, realm: u32) -> Option<u32> {
     let header = world.packet().view::<40>(l3)?;
     let control = world.control();
     let (seed, bloom_len, bucket_len) =
@@ -571,45 +579,69 @@ fn datagram<W: World>(world: &mut W, fragment: u32) -> u32 {
     nameless(world, Reason::PassUdp)
 }
 
-/// Reads the TCP header (RFC 9293 section 3.1); false: its lengths do not agree with the packet's.
+/// What a TCP header says (RFC 9293 section 3.1), once it is sound.
+#[derive(Clone, Copy)]
+struct Segment {
+    payload: u32,
+    payload_len: u32,
+    flags: u32,
+}
+
+/// Checks the TCP header; `None`: its lengths do not agree with the packet's.
+#[inline(always)]
+fn read_segment<V: View>(header: V, l4: u32, end: u32) -> Option<Segment> {
+    let payload = l4 + (header.u8(12) >> 4) * 4;
+    if header.u8(12) < 0x50 || payload > end {
+        return None;
+    }
+    Some(Segment { payload, payload_len: end - payload, flags: header.u8(13) })
+}
+
+#[inline(always)]
+fn segment_into_facts<V: View>(facts: &mut Scratch, segment: Segment, header: V) {
+    facts.payload = segment.payload;
+    facts.payload_len = segment.payload_len;
+    facts.tcp_flags = segment.flags;
+    facts.seq = header.be32(4);
+    facts.ack = header.be32(8);
+    facts.ports = header.be32(0);
+}
+
+/// Reads the TCP header of a packet that its address has decided; false: it is broken.
 #[inline(always)]
 fn segment_facts<W: World>(world: &mut W) -> bool {
     let facts = world.facts();
     let (l4, end) = (facts.l4, facts.spare[1]);
     let l4 = world.forget(l4);
     let Some(header) = world.packet().view::<20>(l4) else { return false };
-    let payload = l4 + (header.u8(12) >> 4) * 4;
-    if header.u8(12) < 0x50 || payload > end {
-        return false;
-    }
-    let facts = world.facts();
-    facts.payload = payload;
-    facts.payload_len = end - payload;
-    facts.tcp_flags = header.u8(13);
-    facts.seq = header.be32(4);
-    facts.ack = header.be32(8);
-    facts.ports = header.be32(0);
+    let Some(segment) = read_segment(header, l4, end) else { return false };
+    segment_into_facts(world.facts(), segment, header);
     true
 }
 
 /// A TCP segment: SYN, without payload, of a judged flow, or one to be judged.
 #[inline(always)]
 fn segment<W: World>(world: &mut W) -> u32 {
-    if !segment_facts(world) {
-        return Reason::RefuseMalformed.number();
-    }
     let facts = world.facts();
-    let (payload_len, flags) = (facts.payload_len, facts.tcp_flags);
-    if flags & tcp::SYN != 0 {
-        if payload_len != 0 {
-            return Reason::RefuseSynData.number();
-        }
-        return world.call_syn();
-    }
-    if payload_len == 0 {
+    let (l4, end) = (facts.l4, facts.spare[1]);
+    let l4 = world.forget(l4);
+    let Some(header) = world.packet().view::<20>(l4) else {
+        return Reason::RefuseMalformed.number();
+    };
+    let Some(segment) = read_segment(header, l4, end) else {
+        return Reason::RefuseMalformed.number();
+    };
+    if segment.payload_len == 0 && segment.flags & tcp::SYN == 0 {
         return Reason::PassNoPayload.number();
     }
-    data(world)
+    segment_into_facts(world.facts(), segment, header);
+    if segment.flags & tcp::SYN == 0 {
+        return data(world);
+    }
+    if segment.payload_len != 0 {
+        return Reason::RefuseSynData.number();
+    }
+    world.call_syn()
 }
 
 /// A segment with payload: the straight path of a judged flow, else [`flow::payload`].

@@ -115,14 +115,14 @@ pub fn judge_entry(tiers: &Tiers, policy: &Policy) -> Match {
 pub struct Best {
     /// Step number of the deciding entry; [`Step::Pass`] if none matched.
     pub step: u32,
-    /// Its category, or [`CATEGORY_NONE`].
+    /// Category of the longest entry by which the education registry blocks, or [`CATEGORY_NONE`].
+    pub nsor_category: u32,
+    /// Category of the deciding entry, or [`CATEGORY_NONE`].
     pub category: u32,
     /// Its number.
     pub entry: u32,
     /// 1 if the deciding entry is an address or prefix, 0 if it is a name.
     pub address: u32,
-    /// Category of the longest entry by which the education registry blocks, or [`CATEGORY_NONE`].
-    pub nsor_category: u32,
     /// Number of that entry.
     pub nsor_entry: u32,
     /// 1 if that entry is an address or prefix.
@@ -150,16 +150,11 @@ impl Best {
         pad: 0,
     };
 
-    /// Back to [`Best::NONE`], with the fewest stores: the rest is never read then.
+    /// Back to [`Best::NONE`], with the fewest stores: the rest is not read then.
     #[inline(always)]
     pub fn clear(&mut self) {
         self.step = Step::Pass as u32;
-        self.category = CATEGORY_NONE;
-        self.entry = 0;
-        self.address = 0;
         self.nsor_category = CATEGORY_NONE;
-        self.len = 0;
-        self.nsor_len = 0;
     }
 
     /// Takes a matching entry into account. `len` is 0 for an address or prefix, else the length of
@@ -175,7 +170,8 @@ impl Best {
             self.address = address;
             self.len = len;
         }
-        if found.nsor_category != CATEGORY_NONE && len >= self.nsor_len {
+        let nsor_longer = self.nsor_category == CATEGORY_NONE || len >= self.nsor_len;
+        if found.nsor_category != CATEGORY_NONE && nsor_longer {
             self.nsor_category = found.nsor_category;
             self.nsor_entry = entry;
             self.nsor_address = address;

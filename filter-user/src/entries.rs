@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use filter_common::abi::{Policy, Tiers};
-use filter_common::rule::judge_entry;
+use filter_common::reason::Reason;
+use filter_common::rule::{CATEGORY_NONE, judge_entry};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -46,9 +47,31 @@ pub struct Book<'a> {
     pub compiled: &'a Compiled,
 }
 
+/// Of the entries of one subject, the one that decides with `reason`: where the education registry is
+/// the reason one of its own, else that of the lowest step; the longest prefix of several.
+#[must_use]
+pub fn deciding(hits: &[Hit], policy: &Policy, reason: Option<Reason>) -> Option<usize> {
+    let by_nsor = matches!(
+        reason,
+        Some(Reason::BlockNsorAddress | Reason::BlockNsorName)
+    );
+    let rank = |hit: &Hit| {
+        let found = judge_entry(&hit.tiers, policy);
+        let foreign = by_nsor && found.nsor_category == CATEGORY_NONE;
+        let length = hit.net.map_or(u8::MAX, |net| net.prefix_len());
+        (foreign, found.step, u8::MAX - length)
+    };
+    hits.iter()
+        .enumerate()
+        .min_by_key(|(_, hit)| rank(hit))
+        .map(|(at, _)| at)
+}
+
 /// An origin with what it means to a policy.
 #[derive(Clone, Debug)]
 pub struct Hit {
+    /// The prefix, where it is one.
+    pub net: Option<IpNet>,
     /// Where it stands.
     pub origin: Origin,
     /// Its own registries.
@@ -82,25 +105,35 @@ impl Book<'_> {
                 .binary_search_by(|record| record.net.cmp(&net))
                 && let Some(record) = source.file.nets.get(at)
             {
-                hits.push(self.hit(source, record.line, false));
+                hits.push(Hit {
+                    net: Some(net),
+                    ..self.hit(source, record.line, false)
+                });
             }
         }
         hits
     }
 
     /// The entry with this number: of all files where its subject stands, the one that decides under
-    /// `policy` first. `address` is the destination, by which a prefix finds those around it.
+    /// `policy` with this `reason`. `address` is the destination, by which a prefix finds those around
+    /// it.
     #[must_use]
-    pub fn winner(&self, entry: u32, policy: &Policy, address: Option<IpAddr>) -> Option<Origin> {
+    pub fn winner(
+        &self,
+        entry: u32,
+        policy: &Policy,
+        reason: Option<Reason>,
+        address: Option<IpAddr>,
+    ) -> Option<Origin> {
         let desired = &self.compiled.desired;
         let subject = desired
             .subjects
             .iter()
             .find(|subject| subject.entry == entry);
-        let hits = match (subject, address) {
+        let hits: Vec<Hit> = match (subject, address) {
             (Some(subject), _) => self.of_key(subject.key, false),
             (None, Some(address)) => {
-                let around = nets_around(desired, address).into_iter().rev();
+                let around = nets_around(desired, address).into_iter();
                 around.flat_map(|(net, _, _)| self.of_net(net)).collect()
             }
             (None, None) => self
@@ -108,9 +141,8 @@ impl Book<'_> {
                 .map(|net| self.of_net(net))
                 .unwrap_or_default(),
         };
-        hits.into_iter()
-            .min_by_key(|hit| judge_entry(&hit.tiers, policy).step)
-            .map(|hit| hit.origin)
+        let at = deciding(&hits, policy, reason)?;
+        hits.into_iter().nth(at).map(|hit| hit.origin)
     }
 
     fn net_of(&self, entry: u32) -> Option<IpNet> {
@@ -151,6 +183,7 @@ impl Book<'_> {
             categories,
         };
         Hit {
+            net: None,
             origin,
             tiers: tiers_of(source, self.config, self.numbers),
         }

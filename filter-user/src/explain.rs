@@ -5,15 +5,14 @@ use std::net::IpAddr;
 
 use filter_common::abi::{Class, Policy, Tiers};
 use filter_common::name::name_key;
-use filter_common::rule::{
-    Best, CATEGORY_NONE, Decision, Match, Moment, Step, decide, judge_entry,
-};
+use filter_common::reason::Reason;
+use filter_common::rule::{Best, Decision, Moment, Step, decide, judge_entry};
 use filter_common::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::{join, nets_around};
 use crate::desired::address_key;
-use crate::entries::{Book, Hit, Origin};
+use crate::entries::{Book, Hit, Origin, deciding};
 use crate::normalise::{self, Accept, Guards, Subject};
 use crate::policy::policy;
 
@@ -147,7 +146,7 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
             .map(str::to_owned),
         action: action(stops, &policy).to_owned(),
         stages: stages(book, &decision, &best, &policy, stops),
-        entries: matching(&probes, &policy, winner),
+        entries: matching(&probes, &policy, decision.reason, winner),
         notes,
     })
 }
@@ -293,29 +292,29 @@ fn consider(probes: &[Probe], policy: &Policy) -> (Best, Option<usize>) {
     )
 }
 
-fn matching(probes: &[Probe], policy: &Policy, winner: Option<usize>) -> Vec<Matching> {
+fn matching(
+    probes: &[Probe],
+    policy: &Policy,
+    reason: Option<Reason>,
+    winner: Option<usize>,
+) -> Vec<Matching> {
     let mut list = Vec::new();
     for (at, probe) in probes.iter().enumerate() {
-        let wins = Some(at) == winner;
-        let of = |hit: &Hit| judge_entry(&hit.tiers, policy);
-        // Where the education registry blocks too, it is named first.
-        let rank = |found: Match| {
-            (
-                found.nsor_category == CATEGORY_NONE || found.step != Step::Mandatory as u32,
-                found.step,
-            )
+        let deciding = if Some(at) == winner {
+            deciding(&probe.hits, policy, reason)
+        } else {
+            None
         };
-        let first = probe
-            .hits
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, hit)| rank(of(hit)))
-            .map(|(at, _)| at);
-        list.extend(probe.hits.iter().enumerate().map(|(hit_at, hit)| Matching {
-            subject: probe.subject.clone(),
-            origin: hit.origin.clone(),
-            step: of(hit).step,
-            wins: wins && Some(hit_at) == first,
+        list.extend(probe.hits.iter().enumerate().map(|(hit_at, hit)| {
+            let subject = hit
+                .net
+                .map_or_else(|| probe.subject.clone(), |net| net.to_string());
+            Matching {
+                subject,
+                origin: hit.origin.clone(),
+                step: judge_entry(&hit.tiers, policy).step,
+                wins: Some(hit_at) == deciding,
+            }
         }));
     }
     list
@@ -329,7 +328,7 @@ fn stages(
     stops: bool,
 ) -> Vec<Stage> {
     let decided = match decision.reason {
-        Some(filter_common::reason::Reason::BlockAllowOnly) => Step::AllowOnly as u32,
+        Some(Reason::BlockAllowOnly) => Step::AllowOnly as u32,
         Some(_) => best.step,
         None => Step::Pass as u32,
     };

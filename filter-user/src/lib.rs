@@ -5,6 +5,8 @@ pub mod categories;
 pub mod cli;
 pub mod compile;
 pub mod config;
+pub mod control;
+pub mod daemon;
 pub mod desired;
 pub mod entries;
 pub mod explain;
@@ -16,6 +18,8 @@ pub mod output;
 pub mod policy;
 pub mod problem;
 pub mod registry;
+pub mod replay;
 pub mod state;
+pub mod status;
 #[cfg(test)]
 mod testing;

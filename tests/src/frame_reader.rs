@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 
-use crate::frames::{ACK, Path, RST, SYN, fold, sum};
+use crate::frames::{ACK, FIN, Path, RST, SYN, fold, sum};
 
 /// What a whole frame says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -287,10 +287,8 @@ pub fn check_reset(request: &[u8], reply: &[u8], labels: &[u32]) -> Result<(), S
     same("has a payload", ours.payload.is_empty())?;
     same("is no reset", ours.flags & RST != 0)?;
     let len = u32::try_from(theirs.payload.len()).map_err(|error| error.to_string())?;
-    let end = theirs
-        .seq
-        .wrapping_add(len)
-        .wrapping_add(u32::from(theirs.flags & SYN != 0));
+    let marks = u32::from(theirs.flags & SYN != 0) + u32::from(theirs.flags & FIN != 0);
+    let end = theirs.seq.wrapping_add(len).wrapping_add(marks);
     if theirs.flags & ACK != 0 {
         // RFC 9293 section 3.10.7.1: the reset takes its number from the acknowledgement; RFC 5961
         // lets only the exact next number through.

@@ -1,10 +1,14 @@
 //! What the tests, the demo and the benchmark share.
 
+pub mod bench;
 pub mod cases;
 pub mod demo;
+pub mod evasion;
 pub mod frame_reader;
 pub mod frames;
+pub mod gate;
 pub mod hello;
 pub mod lab;
 pub mod reference;
 pub mod setup;
+pub mod twin;

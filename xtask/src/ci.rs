@@ -69,6 +69,11 @@ fn stage(report: &mut Report, name: &str, task: impl FnOnce() -> Result<Report>)
             });
         }
     }
+    // With building, which no suite counts.
+    say(&format!(
+        "== {name} took {:.0} s",
+        started.elapsed().as_secs_f32()
+    ));
 }
 
 /// Runs the demo; it may tell its own counts, else it is one check.

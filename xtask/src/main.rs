@@ -10,6 +10,7 @@ mod report;
 mod setup;
 mod shell;
 mod stream;
+mod subjects;
 mod test;
 mod tidy;
 mod transcript;

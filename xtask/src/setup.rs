@@ -80,7 +80,7 @@ fn rustup_nightly() -> Option<Compiler> {
     )
     .ok()?;
     let usable = linker_path(compiler.llvm).is_ok_and(|path| path.is_file())
-        || llvm_prefix(compiler.llvm).is_dir();
+        || llvm_package(compiler.llvm).has_candidate();
     usable.then_some(compiler)
 }
 
@@ -135,6 +135,10 @@ fn llvm_prefix(llvm: u32) -> PathBuf {
     PathBuf::from(format!("/usr/lib/llvm-{llvm}"))
 }
 
+fn llvm_package(llvm: u32) -> Package {
+    Package::any(format!("llvm-{llvm}-dev"))
+}
+
 fn linker_root(llvm: u32) -> Result<PathBuf> {
     Ok(paths::cache()?.join(format!("bpf-linker-{LINKER_VERSION}-llvm-{llvm}")))
 }
@@ -152,7 +156,7 @@ fn linker(llvm: u32, install: Install) -> Result<PathBuf> {
     if runs(&path) {
         return Ok(path);
     }
-    packages::ensure(&[Package::any(format!("llvm-{llvm}-dev"))], install)?;
+    packages::ensure(&[llvm_package(llvm)], install)?;
     install_linker(llvm, install)?;
     if !runs(&path) {
         bail!("{} was built but does not run", path.display());

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: builds what the tests need, runs every test binary, counts.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{env, fs};
@@ -7,13 +8,13 @@ use std::{env, fs};
 use anyhow::{Context as _, Result};
 
 use crate::binaries::{self, TestBinary};
-use crate::build::{self, Abi};
 use crate::packages::{self, Install};
 use crate::report::{Counts, Report, Suite};
 use crate::shell::{cargo, make_dir, say};
 use crate::stream::{End, Flow, stream};
+use crate::subjects::Subjects;
 use crate::transcript::Transcript;
-use crate::{budget, paths, setup};
+use crate::{budget, paths};
 
 /// No suite may take longer; the slowest takes a few minutes.
 const SUITE_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -47,14 +48,15 @@ pub(crate) fn test(options: &Options, install: Install) -> Result<()> {
 /// When something does not build. Failing tests are in the report.
 pub(crate) fn run(options: &Options, install: Install) -> Result<Report> {
     packages::ensure_tools(packages::TEST, install)?;
-    let environment = build_subjects(install)?;
+    let subjects = Subjects::build(install)?;
+    let artefacts = artefacts()?;
     let binaries = binaries::build(&["--workspace"])?;
     let mut report = Report::default();
     for binary in binaries
         .iter()
         .filter(|binary| options.selects(&binary.suite()))
     {
-        report.add(run_binary(binary, &environment)?);
+        report.add(run_binary(binary, &subjects, &artefacts)?);
     }
     if options.selects("documentation") {
         report.add(doc_tests()?);
@@ -72,44 +74,21 @@ impl Options {
     }
 }
 
-/// Where the tests find what they test.
-type Environment = Vec<(&'static str, std::ffi::OsString)>;
-
-/// Builds the daemon that ships and the one of the upgrade tests, and tells the tests where they are.
-fn build_subjects(install: Install) -> Result<Environment> {
-    let toolchain = setup::toolchain(install)?;
-    for abi in [Abi::Next, Abi::Current] {
-        build::xdp_program(&toolchain, abi)?;
-    }
-    // The next one first: what is left in `target/release` is the one that ships.
-    let next = build::daemon(Abi::Next)?;
-    let current = build::daemon(Abi::Current)?;
-    let artefacts = artefacts()?;
-    Ok(vec![
-        ("SCHOOLGATE_BIN", current.into()),
-        ("SCHOOLGATE_BIN_ABI_NEXT", next.into()),
-        (
-            "SCHOOLGATE_XDP_OBJECT_ABI_NEXT",
-            build::xdp_object(Abi::Next).into(),
-        ),
-        ("SCHOOLGATE_TEST_ARTEFACTS", artefacts.into()),
-    ])
-}
-
 /// Where failing tests leave what helps to understand them.
-fn artefacts() -> Result<std::path::PathBuf> {
+fn artefacts() -> Result<PathBuf> {
     let dir = env::var_os("SCHOOLGATE_TEST_ARTEFACTS")
         .map_or_else(|| paths::target().join("test-artefacts"), Into::into);
     make_dir(&dir)?;
     fs::canonicalize(&dir).with_context(|| format!("could not resolve {}", dir.display()))
 }
 
-fn run_binary(binary: &TestBinary, environment: &Environment) -> Result<Suite> {
+fn run_binary(binary: &TestBinary, subjects: &Subjects, artefacts: &Path) -> Result<Suite> {
     let mut command = Command::new(&binary.executable);
     command
         .current_dir(&binary.package)
         .env("CARGO_MANIFEST_DIR", &binary.package)
-        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .env("SCHOOLGATE_TEST_ARTEFACTS", artefacts)
+        .envs(subjects.environment())
         .arg("--show-output");
     run_suite(binary.suite(), &mut command)
 }

@@ -1,9 +1,11 @@
 //! `schoolgate explain`: the daemon's answer, or, where a configuration is named, that of its files.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Context, Exit, Failure};
+use crate::config::DEFAULT_FILE;
+use crate::control::{Request, ask};
 use crate::explain::{Explanation, Question, explain};
 use crate::load::offline;
 use crate::output::json;
@@ -34,23 +36,44 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failur
         org: args.org.clone(),
         address: args.address,
     };
-    let file = args
-        .config
-        .clone()
-        .unwrap_or_else(|| crate::config::DEFAULT_FILE.into());
-    let everything = offline(&file, Progress::of_stderr())?;
-    let mut explanation = explain(&everything.book(), everything.seed, &question)
-        .map_err(|message| Failure::new(Exit::Problem, message))?;
-    explanation.notes.push(format!(
-        "from {}, without the daemon: what is in force may differ",
-        file.display()
-    ));
+    let explanation = match &args.config {
+        Some(file) => from_files(file, &question)?,
+        None => from_daemon(context, &question)?,
+    };
     print(&explanation, context)?;
     Ok(if args.exit_code && explanation.is_blocked() {
         Exit::Problem
     } else {
         Exit::Fine
     })
+}
+
+/// The daemon's answer; where no daemon answers, that of the default configuration.
+fn from_daemon(context: &Context<'_>, question: &Question) -> Result<Explanation, Failure> {
+    let socket = super::daemon::socket(context, None);
+    match ask(&socket, &Request::Explain(question.clone())) {
+        Ok(value) => serde_json::from_value(value).map_err(|error| {
+            Failure::new(
+                Exit::Problem,
+                format!("the daemon's answer is not understood: {error}"),
+            )
+        }),
+        Err(failure) if failure.exit == Exit::Unreachable && Path::new(DEFAULT_FILE).exists() => {
+            from_files(Path::new(DEFAULT_FILE), question)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn from_files(file: &Path, question: &Question) -> Result<Explanation, Failure> {
+    let everything = offline(file, Progress::of_stderr())?;
+    let explained = explain(&everything.book(), everything.seed, question);
+    let mut explanation = explained.map_err(|message| Failure::new(Exit::Problem, message))?;
+    explanation.notes.push(format!(
+        "from {}, without the daemon: what is in force may differ",
+        file.display()
+    ));
+    Ok(explanation)
 }
 
 fn print(explanation: &Explanation, context: &mut Context<'_>) -> Result<(), Failure> {

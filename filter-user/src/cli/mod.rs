@@ -6,6 +6,7 @@
 )]
 
 mod check;
+mod daemon;
 mod explain;
 mod lists;
 
@@ -42,10 +43,20 @@ pub struct ConfigArg {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the daemon: bring everything into force, answer commands, reload on SIGHUP
+    Run(ConfigArg),
     /// Validate the configuration and all registries, without touching the kernel
     Check(ConfigArg),
+    /// Read configuration and registries again and apply the difference
+    Reload(daemon::ReloadArgs),
+    /// How things are: interfaces, registries, fill levels, the last reload
+    Status(daemon::StatusArgs),
+    /// Packets by organisation, reason and category
+    Stats(daemon::StatsArgs),
     /// Why is this name or address blocked, or not
     Explain(explain::Args),
+    /// End filtering: remove links and pins
+    Detach(daemon::DetachArgs),
     /// List the categories
     Categories(lists::Args),
     /// List the reasons that packets are counted by
@@ -67,6 +78,21 @@ pub enum Exit {
     Permission = 4,
     /// Applied in part.
     Partly = 5,
+}
+
+impl Exit {
+    /// The end that a code stands for; an unknown one is a problem.
+    #[must_use]
+    pub fn from_code(code: u8) -> Exit {
+        match code {
+            0 => Exit::Fine,
+            2 => Exit::Usage,
+            3 => Exit::Unreachable,
+            4 => Exit::Permission,
+            5 => Exit::Partly,
+            _ => Exit::Problem,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -138,6 +164,11 @@ pub fn run(cli: Cli) -> ExitCode {
         out: &mut out,
     };
     let result = match cli.command {
+        Command::Run(args) => daemon::run(&args),
+        Command::Reload(args) => daemon::reload(&args, &mut context),
+        Command::Status(args) => daemon::status(&args, &mut context),
+        Command::Stats(args) => daemon::stats(&args, &mut context),
+        Command::Detach(args) => daemon::detach(&args, &mut context),
         Command::Check(args) => check::run(&args, &mut context),
         Command::Explain(args) => explain::run(&args, &mut context),
         Command::Categories(args) => lists::categories(&args, &mut context),

@@ -177,6 +177,13 @@ impl Generation {
         super::enrolment::numbers(&self.tables).get(&key).copied()
     }
 
+    /// Numbers of the enrolled organisations by the keyed hash of their id
+    /// (`filter_common::name::org_id_key`).
+    #[must_use]
+    pub fn organisation_numbers(&self) -> std::collections::HashMap<u64, u32> {
+        super::enrolment::numbers(&self.tables)
+    }
+
     /// Fill levels of the maps.
     #[must_use]
     pub fn fill(&self) -> Vec<Fill> {

@@ -144,6 +144,10 @@ impl Walk<'_> {
             return None;
         }
         let known = built_in_mask(&self.config.categories, name) | self.registry.categories;
+        let is_alias = directory.file_name().is_some_and(|base| base != name);
+        if known == 0 && !local && is_alias {
+            return None;
+        }
         if known == 0 && !local {
             let what = format!("{name} has no category: not loaded");
             self.notes.push(Problem::of_file(

@@ -256,6 +256,13 @@ fn realms() -> Vec<Case> {
         }
         cases.push(case.then(on(&[300], &base).data(FIRST, &hello), Want::untouched()));
     }
+    cases.push(forged(setup));
+    cases
+}
+
+/// A source that is enrolled in another realm.
+fn forged(setup: Setup) -> Case {
+    let hello = Hello::named("unified.example").bytes();
     let forged = Path {
         source: IpAddr::from([10, 9, 0, 5]),
         ..path(TABLE, 972)
@@ -264,19 +271,18 @@ fn realms() -> Vec<Case> {
         destination: IpAddr::from([203, 0, 113, 20]),
         ..forged.clone()
     };
-    cases.push(
-        Case::new("a source of another realm is nobody's: no reply leaves for it")
-            .in_setup(setup)
-            .then(forged.data(FIRST, &hello), Want::untouched())
-            .then(blocked.syn(FIRST), Want::untouched())
-            .then(
-                on(&[100], &blocked).syn(FIRST),
-                Want::of(Reason::BlockUnifiedAddress)
-                    .category(7)
-                    .for_school("two"),
-            ),
-    );
-    cases
+    let tagged = Path {
+        tags: vec![(TPID_CUSTOMER, 100)],
+        ..blocked.clone()
+    };
+    let answered = Want::of(Reason::BlockUnifiedAddress)
+        .category(7)
+        .for_school("two");
+    Case::new("a source of another realm is nobody's: no reply leaves for it")
+        .in_setup(setup)
+        .then(forged.data(FIRST, &hello), Want::untouched())
+        .then(blocked.syn(FIRST), Want::untouched())
+        .then(tagged.syn(FIRST), answered)
 }
 
 /// The internet side: sources are not matched there.

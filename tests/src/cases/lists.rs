@@ -318,162 +318,179 @@ fn protocols() -> Vec<Case> {
     vec![case]
 }
 
-/// The steps of the precedence against each other: tiers of one name, a profile's change, what wins.
-fn precedence() -> Vec<Case> {
-    let block = |reason: Reason, category: u8| Want::of(reason).category(category);
-    let both = vec![Tier::Unified(7), Tier::Nsor(3)];
-    let rows: Vec<(&str, Vec<Tier>, fn(&mut School), Want)> = vec![
-        (
+/// A row of the precedence: the tiers of one name, a profile's change, what wins.
+struct Rival {
+    what: &'static str,
+    tiers: &'static [Tier],
+    change: fn(&mut School),
+    reason: Reason,
+    category: Option<u8>,
+}
+
+const fn rival(
+    what: &'static str,
+    tiers: &'static [Tier],
+    change: fn(&mut School),
+    reason: Reason,
+    category: Option<u8>,
+) -> Rival {
+    Rival {
+        what,
+        tiers,
+        change,
+        reason,
+        category,
+    }
+}
+
+/// The steps of the precedence against each other.
+const RIVALS: [Rival; 23] = {
+    use Reason::{
+        BlockAgeName as Age, BlockAllowOnly as Only, BlockLocalName as Deny,
+        BlockNsorName as School, BlockUnifiedName as State, PassBypass, PassHelloName as Free,
+        PassInfrastructure as Portal, PassLocalAllow as Allow,
+    };
+    use Tier::{Infrastructure, Local, Nsor, Suspicious, Unified};
+    [
+        rival(
             "infrastructure over unified",
-            vec![Tier::Infrastructure, Tier::Unified(7)],
-            |_| {},
-            Want::of(Reason::PassInfrastructure),
+            &[Infrastructure, Unified(7)],
+            usual,
+            Portal,
+            None,
         ),
-        (
+        rival(
             "unified over allow",
-            vec![Tier::Unified(7), Tier::Local(1)],
-            |_| {},
-            block(Reason::BlockUnifiedName, 7),
+            &[Unified(7), Local(1)],
+            usual,
+            State,
+            Some(7),
         ),
-        (
+        rival(
             "unified over bypass",
-            vec![Tier::Unified(7)],
+            &[Unified(7)],
             bypassed,
-            block(Reason::BlockUnifiedName, 7),
+            State,
+            Some(7),
         ),
-        (
+        rival(
             "mandatory over allow",
-            vec![Tier::Nsor(9), Tier::Local(1)],
-            |_| {},
-            block(Reason::BlockNsorName, 9),
+            &[Nsor(9), Local(1)],
+            usual,
+            School,
+            Some(9),
         ),
-        (
+        rival(
             "mandatory over bypass",
-            vec![Tier::Nsor(9)],
+            &[Nsor(9)],
             bypassed,
-            block(Reason::BlockNsorName, 9),
+            School,
+            Some(9),
         ),
-        (
+        rival(
             "education first in statistics",
-            both.clone(),
-            |_| {},
-            block(Reason::BlockNsorName, 3),
+            &[Unified(7), Nsor(3)],
+            usual,
+            School,
+            Some(3),
         ),
-        (
-            "education first in statistics under bypass",
-            both,
+        rival(
+            "the same under bypass",
+            &[Unified(7), Nsor(3)],
             bypassed,
-            block(Reason::BlockNsorName, 3),
+            School,
+            Some(3),
         ),
-        (
+        rival(
             "bypass over education",
-            vec![Tier::Nsor(3)],
+            &[Nsor(3)],
             bypassed,
-            Want::of(Reason::PassBypass),
+            PassBypass,
+            None,
         ),
-        (
-            "bypass over deny",
-            vec![Tier::Local(2)],
-            bypassed,
-            Want::of(Reason::PassBypass),
-        ),
-        (
+        rival("bypass over deny", &[Local(2)], bypassed, PassBypass, None),
+        rival(
             "bypass over allow-only",
-            vec![],
+            &[],
             allow_only_bypassed,
-            Want::of(Reason::PassBypass),
+            PassBypass,
+            None,
         ),
-        (
-            "an expired bypass",
-            vec![Tier::Nsor(3)],
-            |school| school.bypass_until_ns = 1,
-            block(Reason::BlockNsorName, 3),
-        ),
-        (
-            "allow over deny",
-            vec![Tier::Local(1), Tier::Local(2)],
-            |_| {},
-            Want::of(Reason::PassLocalAllow),
-        ),
-        (
+        rival("an expired bypass", &[Nsor(3)], expired, School, Some(3)),
+        rival("allow over deny", &[Local(1), Local(2)], usual, Allow, None),
+        rival(
             "allow over education",
-            vec![Tier::Local(1), Tier::Nsor(3)],
-            |_| {},
-            Want::of(Reason::PassLocalAllow),
+            &[Local(1), Nsor(3)],
+            usual,
+            Allow,
+            None,
         ),
-        (
-            "allow over age",
-            vec![Tier::Local(1), Tier::Nsor(4)],
-            |_| {},
-            Want::of(Reason::PassLocalAllow),
-        ),
-        (
+        rival("allow over age", &[Local(1), Nsor(4)], usual, Allow, None),
+        rival(
             "deny over education",
-            vec![Tier::Local(2), Tier::Nsor(3)],
-            |_| {},
-            Want::of(Reason::BlockLocalName),
+            &[Local(2), Nsor(3)],
+            usual,
+            Deny,
+            None,
         ),
-        (
+        rival(
             "education over age",
-            vec![Tier::Nsor(3), Tier::Nsor(4)],
-            |_| {},
-            block(Reason::BlockNsorName, 3),
+            &[Nsor(3), Nsor(4)],
+            usual,
+            School,
+            Some(3),
         ),
-        (
-            "age over warn",
-            vec![Tier::Nsor(4), Tier::Nsor(5)],
-            |_| {},
-            block(Reason::BlockAgeName, 4),
-        ),
-        (
-            "age over allow-only",
-            vec![Tier::Nsor(4)],
-            allow_only,
-            block(Reason::BlockAgeName, 4),
-        ),
-        (
+        rival("age over warn", &[Nsor(4), Nsor(5)], usual, Age, Some(4)),
+        rival("age over allow-only", &[Nsor(4)], allow_only, Age, Some(4)),
+        rival(
             "allow-only over warn",
-            vec![Tier::Suspicious(6)],
+            &[Suspicious(6)],
             allow_only,
-            Want::of(Reason::BlockAllowOnly),
+            Only,
+            None,
         ),
-        (
-            "allow-only and not listed",
-            vec![],
-            allow_only,
-            Want::of(Reason::BlockAllowOnly),
-        ),
-        (
+        rival("allow-only and not listed", &[], allow_only, Only, None),
+        rival(
             "allow-only and allowed",
-            vec![Tier::Local(1)],
+            &[Local(1)],
             allow_only,
-            Want::of(Reason::PassLocalAllow),
+            Allow,
+            None,
         ),
-        (
+        rival(
             "a category that the profile does not name",
-            vec![Tier::Nsor(40)],
-            |_| {},
-            Want::of(Reason::PassHelloName),
+            &[Nsor(40)],
+            usual,
+            Free,
+            None,
         ),
-        (
+        rival(
             "a local list that the profile does not name",
-            vec![Tier::Local(40)],
-            |_| {},
-            Want::of(Reason::PassHelloName),
+            &[Local(40)],
+            usual,
+            Free,
+            None,
         ),
-    ];
+    ]
+};
+
+fn precedence() -> Vec<Case> {
     (400u16..)
-        .zip(rows)
-        .map(|(number, (what, tiers, change, want))| {
-            let mut setup = world_with(change);
-            setup.entries.extend(
-                tiers
-                    .into_iter()
-                    .map(|tier| Entry::domain("case.example", tier)),
-            );
-            hello(what, number, setup, "www.case.example", want)
+        .zip(RIVALS)
+        .map(|(number, rival)| {
+            let mut setup = world_with(rival.change);
+            let listed = |tier: &Tier| Entry::domain("case.example", *tier);
+            setup.entries.extend(rival.tiers.iter().map(listed));
+            let want = counted(Want::of(rival.reason), rival.category);
+            hello(rival.what, number, setup, "www.case.example", want)
         })
         .collect()
+}
+
+fn usual(_school: &mut School) {}
+
+fn expired(school: &mut School) {
+    school.bypass_until_ns = 1;
 }
 
 fn bypassed(school: &mut School) {

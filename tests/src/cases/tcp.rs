@@ -292,7 +292,7 @@ fn records() -> Vec<Case> {
     let mut front = record(ALERT, &[1, 90]);
     front.extend(&hello);
     cases.push(one("a warning alert in front", 631, &front, blocked()));
-    let tiny: Vec<u8> = [vec![CHANGE_CIPHER_SPEC.to_vec(); 230].concat(), hello].concat();
+    let tiny: Vec<u8> = [vec![CHANGE_CIPHER_SPEC.to_vec(); 330].concat(), hello].concat();
     cases.push(one(
         "more records in front than a segment may hold",
         632,

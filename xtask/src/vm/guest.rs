@@ -1,13 +1,13 @@
 //! What runs in the machine: its init script, and the reading of what it prints on the console.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Instant;
 
 use super::image::guest_path;
 use crate::binaries::TestBinary;
 use crate::report::{Counts, Suite};
 use crate::shell::say;
+use crate::subjects::Subjects;
 use crate::transcript::{Transcript, Verified};
 
 /// Printed when user space has begun.
@@ -38,13 +38,13 @@ hostname schoolgate
 ";
 
 /// The script: prelude, then each test binary in its package's directory, then the end.
-pub(crate) fn init(binaries: &[TestBinary], daemon: &Path) -> String {
+pub(crate) fn init(binaries: &[TestBinary], subjects: &Subjects) -> String {
     let mut script = PRELUDE.to_owned();
     let mut add = |line: String| writeln!(script, "{line}").is_ok();
-    add(format!(
-        "export SCHOOLGATE_BIN='{}' SCHOOLGATE_VM=1",
-        daemon.display()
-    ));
+    add("export SCHOOLGATE_VM=1".to_owned());
+    for (name, path) in subjects.environment() {
+        add(format!("export {name}='{}'", path.display()));
+    }
     add(format!("echo \"{BOOTED}$(uname -r)\""));
     for binary in binaries {
         let (target, package) = (&binary.target, binary.package.display());

@@ -170,7 +170,12 @@ impl Image {
         self.root.join(target.strip_prefix("/").unwrap_or(target))
     }
 
-    fn copy(&mut self, file: &Path, target: &Path) -> Result<()> {
+    /// A file as it is.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be copied.
+    pub(crate) fn copy(&mut self, file: &Path, target: &Path) -> Result<()> {
         let inside = self.inside(target);
         make_dir(inside.parent().unwrap_or(&self.root))?;
         fs::copy(file, &inside).with_context(|| format!("could not copy {}", file.display()))?;

@@ -5,17 +5,17 @@ mod image;
 mod kernel;
 mod machine;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Result;
 
 use crate::binaries::{self, TestBinary};
-use crate::build::{self, Abi};
 use crate::packages::{self, Install};
 use crate::report::{Counts, Report, Suite};
 use crate::shell::{run as run_command, say};
-use crate::{budget, paths, setup, test};
+use crate::subjects::Subjects;
+use crate::{budget, paths, test};
 use guest::Guest;
 use image::Image;
 use kernel::{Kernel, Series};
@@ -50,9 +50,7 @@ pub(crate) fn test_vm(options: &Options, install: Install) -> Result<()> {
 /// When something does not build. A kernel that does not boot is a failure in the report.
 pub(crate) fn run(options: &Options, install: Install) -> Result<Report> {
     packages::ensure_tools(packages::VM, install)?;
-    let toolchain = setup::toolchain(install)?;
-    build::xdp_program(&toolchain, Abi::Current)?;
-    let daemon = build::daemon(Abi::Current)?;
+    let subjects = Subjects::build(install)?;
     let binaries = build_tests(options)?;
     let series = if options.kernels.is_empty() {
         &Series::ALL
@@ -62,7 +60,7 @@ pub(crate) fn run(options: &Options, install: Install) -> Result<Report> {
     let mut report = Report::default();
     for series in series {
         let started = Instant::now();
-        let ran = run_kernel(*series, &binaries, &daemon, &mut report, install);
+        let ran = run_kernel(*series, &binaries, &subjects, &mut report, install);
         if let Err(error) = ran {
             say(&format!("{series}: {error:#}"));
             let (name, time) = (format!("{series} machine"), started.elapsed());
@@ -92,13 +90,13 @@ fn build_tests(options: &Options) -> Result<Vec<TestBinary>> {
 fn run_kernel(
     series: Series,
     binaries: &[TestBinary],
-    daemon: &Path,
+    subjects: &Subjects,
     report: &mut Report,
     install: Install,
 ) -> Result<()> {
     let kernel = Kernel::fetch(series, install)?;
     say(&format!("\n{series}: {}", kernel.release));
-    let archive = pack(&kernel, binaries, daemon)?;
+    let archive = pack(&kernel, binaries, subjects)?;
     let mut guest = Guest::new(series.to_string(), test::is_strict());
     let outcome = machine::boot(&kernel, &archive, &mut guest);
     let verified = guest.verified();
@@ -119,20 +117,23 @@ fn run_kernel(
 }
 
 /// Packs what the machine runs, at the paths that the tests were built with.
-fn pack(kernel: &Kernel, binaries: &[TestBinary], daemon: &Path) -> Result<std::path::PathBuf> {
+fn pack(kernel: &Kernel, binaries: &[TestBinary], subjects: &Subjects) -> Result<PathBuf> {
     let work = paths::target().join("vm").join(&kernel.release);
     let mut image = Image::new(&work)?;
     image.modules(kernel)?;
     for program in ["sh", "ip", "openssl", "curl"] {
         image.host_program(program)?;
     }
-    image.stripped(daemon, daemon)?;
+    for daemon in subjects.daemons() {
+        image.stripped(daemon, daemon)?;
+    }
+    image.copy(subjects.object(), subjects.object())?;
     for binary in binaries {
         image.stripped(&binary.executable, &image::guest_path(binary))?;
     }
     for tree in ["tests/data", "rules"] {
         image.tree(&paths::root().join(tree))?;
     }
-    image.init(&guest::init(binaries, daemon))?;
+    image.init(&guest::init(binaries, subjects))?;
     image.pack(|root, archive| run_command(&mut image::cpio(root, archive)))
 }

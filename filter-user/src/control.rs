@@ -1,0 +1,122 @@
+//! The control socket's protocol: one JSON object a line, a request and its response. And its client.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{Exit, Failure};
+use crate::explain::Question;
+
+/// Longest request, in bytes.
+pub const REQUEST_BYTES_MAX: u64 = 16 * 1024;
+/// Longest response that a client takes: statistics of 65,534 organisations at two kilobytes.
+const RESPONSE_BYTES_MAX: u64 = 256 << 20;
+
+/// What the daemon is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How things are.
+    Status,
+    /// Counters.
+    Stats {
+        /// Of this organisation only.
+        org: Option<String>,
+    },
+    /// Why something is blocked.
+    Explain(Question),
+    /// Read everything again and apply the difference.
+    Reload {
+        /// Answer when it is done.
+        wait: bool,
+    },
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Response {
+    /// How the command ends.
+    pub exit: u8,
+    /// What is wrong.
+    #[serde(default)]
+    pub problems: Vec<String>,
+    /// The answer.
+    #[serde(default)]
+    pub data: serde_json::Value,
+}
+
+impl Response {
+    /// An answer.
+    #[must_use]
+    pub fn data(value: &impl Serialize) -> Response {
+        match serde_json::to_value(value) {
+            Ok(data) => Response {
+                exit: 0,
+                problems: Vec::new(),
+                data,
+            },
+            Err(error) => Response::failure(Exit::Problem, vec![error.to_string()]),
+        }
+    }
+
+    /// A failure.
+    #[must_use]
+    pub fn failure(exit: Exit, problems: Vec<String>) -> Response {
+        Response {
+            exit: exit as u8,
+            problems,
+            data: serde_json::Value::Null,
+        }
+    }
+}
+
+/// Asks the daemon behind `socket`.
+///
+/// # Errors
+/// It does not answer (exit code 3), we may not ask it (4), or it answers with a failure.
+pub fn ask(socket: &Path, request: &Request) -> Result<serde_json::Value, Failure> {
+    let response = exchange(socket, request).map_err(|error| unreachable(socket, &error))?;
+    let exit = Exit::from_code(response.exit);
+    if exit == Exit::Fine {
+        Ok(response.data)
+    } else {
+        Err(Failure {
+            exit,
+            problems: response.problems,
+        })
+    }
+}
+
+fn exchange(socket: &Path, request: &Request) -> io::Result<Response> {
+    let mut stream = UnixStream::connect(socket)?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut answer = Vec::new();
+    BufReader::new(stream)
+        .take(RESPONSE_BYTES_MAX)
+        .read_until(b'\n', &mut answer)?;
+    if answer.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the daemon hung up",
+        ));
+    }
+    Ok(serde_json::from_slice(&answer)?)
+}
+
+fn unreachable(socket: &Path, error: &io::Error) -> Failure {
+    let path = socket.display();
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        let message =
+            format!("{path}: permission denied: run as root, or as a member of the socket's group");
+        return Failure::new(Exit::Permission, message);
+    }
+    let remedy = "start it with `schoolgate run`, or name its socket with --socket";
+    Failure::new(
+        Exit::Unreachable,
+        format!("{path}: the daemon does not answer ({error}): {remedy}"),
+    )
+}

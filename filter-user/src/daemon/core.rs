@@ -1,0 +1,233 @@
+//! The daemon's state, with one owner, and the two things that change it: the start and a reload. A
+//! reload that fails leaves everything as it was.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tracing::{error, info, warn};
+
+use super::gate::{self, Refused};
+use crate::cli::Exit;
+use crate::kernel::Filter;
+use crate::kernel::filter::Report;
+use crate::load::{Before, Everything};
+use crate::problem::Problem;
+use crate::registry::progress::Progress;
+use crate::state::{State, StateDir};
+use crate::status::Reload;
+
+/// State of the daemon.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) file: PathBuf,
+    pub(super) runtime_dir: PathBuf,
+    pub(super) started: Instant,
+    pub(super) everything: Option<Arc<Everything>>,
+    pub(super) filter: Option<Filter>,
+    pub(super) last_reload: Option<Reload>,
+    state_dir: StateDir,
+    state: State,
+    seed: u64,
+}
+
+/// What a reload reads, without holding up those who ask meanwhile.
+pub(super) struct Reading {
+    file: PathBuf,
+    seed: u64,
+    state: State,
+    before: Option<Arc<Everything>>,
+}
+
+impl Reading {
+    /// Reads and compiles.
+    pub(super) fn read(&self, progress: Progress) -> Result<Everything, Vec<Problem>> {
+        let before = Before {
+            state: &self.state,
+            everything: self.before.as_deref(),
+        };
+        Everything::read(
+            &self.file,
+            self.seed,
+            before,
+            progress,
+            gate::interface_rows,
+        )
+    }
+}
+
+impl Core {
+    /// A daemon that has read nothing yet.
+    pub(super) fn new(
+        file: &Path,
+        runtime_dir: &Path,
+        state_dir: StateDir,
+    ) -> Result<Core, Problem> {
+        Ok(Core {
+            file: file.to_path_buf(),
+            runtime_dir: runtime_dir.to_path_buf(),
+            started: Instant::now(),
+            everything: None,
+            filter: None,
+            last_reload: None,
+            seed: state_dir.seed()?,
+            state: state_dir.load(),
+            state_dir,
+        })
+    }
+
+    /// What a reload needs.
+    pub(super) fn reading(&self) -> Reading {
+        Reading {
+            file: self.file.clone(),
+            seed: self.seed,
+            state: self.state.clone(),
+            before: self.everything.clone(),
+        }
+    }
+
+    /// Brings what was read into force.
+    pub(super) fn apply(&mut self, read: Result<Everything, Vec<Problem>>) -> Reload {
+        let reload = match read {
+            Err(problems) => {
+                let problems = problems.iter().map(ToString::to_string).collect();
+                Reload {
+                    exit: Exit::Problem as u8,
+                    problems,
+                    ..Reload::default()
+                }
+            }
+            Ok(everything) => self.apply_everything(everything),
+        };
+        let at = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let reload = Reload { at, ..reload };
+        tell(&reload);
+        self.last_reload = Some(reload.clone());
+        reload
+    }
+
+    fn apply_everything(&mut self, everything: Everything) -> Reload {
+        let desired = &everything.compiled.desired;
+        let started = Instant::now();
+        let result = match self.filter.as_mut() {
+            Some(filter) => gate::apply(filter, &everything.config, desired),
+            None => gate::start(&everything.config, desired, self.seed).map(|(filter, report)| {
+                self.filter = Some(filter);
+                report
+            }),
+        };
+        let mut reload = match result {
+            Ok(report) => succeeded(&report),
+            Err(Refused { exit, problem }) => {
+                return Reload {
+                    exit: exit as u8,
+                    problems: vec![problem],
+                    ..Reload::default()
+                };
+            }
+        };
+        reload.apply_milliseconds = milliseconds(started);
+        reload.read_milliseconds = everything.milliseconds;
+        reload.notes = self.notes(&everything);
+        self.keep(everything);
+        reload
+    }
+
+    /// What is in force from now on.
+    fn keep(&mut self, everything: Everything) {
+        self.state = everything.state();
+        if let Err(problem) = self.state_dir.store(&self.state) {
+            // Filtering does not depend on it: the next start makes a larger update.
+            warn!("{problem}");
+        }
+        self.everything = Some(Arc::new(everything));
+    }
+
+    /// Left-out lines, and settings that only a restart changes.
+    fn notes(&self, everything: &Everything) -> Vec<String> {
+        let mut notes: Vec<String> = everything.notes.iter().map(ToString::to_string).collect();
+        let Some(before) = &self.everything else {
+            return notes;
+        };
+        let (old, new) = (&before.config.daemon, &everything.config.daemon);
+        let fixed = old.runtime_dir != new.runtime_dir
+            || old.state_dir != new.state_dir
+            || old.socket != new.socket
+            || old.sizes != new.sizes;
+        if fixed {
+            notes.push(
+                "[daemon] directories, socket and table sizes change with the next start"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+}
+
+fn succeeded(report: &Report) -> Reload {
+    let applied = &report.applied;
+    let kinds = [
+        ("subjects", &applied.subjects),
+        ("prefixes", &applied.nets),
+        ("organisations", &applied.organisations),
+    ];
+    let counts = kinds.map(|(kind, changes)| {
+        let numbers = [changes.added, changes.changed, changes.removed].map(|count| count as u64);
+        (kind.to_owned(), numbers)
+    });
+    Reload {
+        ok: true,
+        changes: counts.into_iter().collect(),
+        new_generation: applied.new_generation,
+        taken_over: report.taken_over,
+        ..Reload::default()
+    }
+}
+
+fn milliseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn tell(reload: &Reload) {
+    for note in &reload.notes {
+        info!("note: {note}");
+    }
+    for problem in &reload.problems {
+        error!("{problem}");
+    }
+    if reload.ok {
+        let changes: Vec<String> = reload
+            .changes
+            .iter()
+            .map(|(kind, [added, changed, removed])| {
+                format!("{kind} +{added} ~{changed} -{removed}")
+            })
+            .collect();
+        info!(
+            "in force: {}; read in {} ms, applied in {} ms{}{}",
+            changes.join(", "),
+            reload.read_milliseconds,
+            reload.apply_milliseconds,
+            if reload.taken_over {
+                ", taken over"
+            } else {
+                ""
+            },
+            if reload.new_generation {
+                ", new maps"
+            } else {
+                ""
+            },
+        );
+    } else {
+        let partly = reload.exit == Exit::Partly as u8;
+        let what = if partly {
+            "applied in part: correct the cause and reload"
+        } else {
+            "the last good state stays in force"
+        };
+        error!("{what}");
+    }
+}

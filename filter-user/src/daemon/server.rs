@@ -1,0 +1,199 @@
+//! The control socket: connections in, one request a line answered.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tracing::{debug, info};
+
+use super::core::Core;
+use super::{notify, report};
+use crate::cli::Exit;
+use crate::control::{REQUEST_BYTES_MAX, Request, Response};
+use crate::explain::{Question, explain};
+use crate::registry::progress::Progress;
+use crate::status::Reload;
+
+/// Connections served at once; others wait.
+const CONNECTIONS_MAX: usize = 16;
+
+/// The daemon as its connections see it.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    core: Arc<Mutex<Core>>,
+    /// One reload at a time.
+    reloading: Arc<tokio::sync::Mutex<()>>,
+    connections: Arc<Semaphore>,
+}
+
+impl Server {
+    pub(super) fn new(core: Core) -> Self {
+        Server {
+            core: Arc::new(Mutex::new(core)),
+            reloading: Arc::new(tokio::sync::Mutex::new(())),
+            connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        }
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        // A panic while the lock was held left the state as the last finished assignment made it.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves connections for ever.
+    pub(super) async fn serve(self, listener: UnixListener) {
+        loop {
+            let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let server = self.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = server.connection(stream).await {
+                            debug!("control connection: {error}");
+                        }
+                        drop(permit);
+                    });
+                }
+                Err(error) => debug!("control socket: {error}"),
+            }
+        }
+    }
+
+    async fn connection(&self, stream: UnixStream) -> io::Result<()> {
+        let (reader, mut writer) = stream.into_split();
+        let mut line = Vec::new();
+        BufReader::new(reader.take(REQUEST_BYTES_MAX))
+            .read_until(b'\n', &mut line)
+            .await?;
+        let response = match serde_json::from_slice(&line) {
+            Ok(request) => self.answer(request).await,
+            Err(error) => Response::failure(
+                Exit::Usage,
+                vec![format!("request not understood: {error}")],
+            ),
+        };
+        let mut text = serde_json::to_vec(&response)?;
+        text.push(b'\n');
+        writer.write_all(&text).await
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        if let Request::Reload { wait } = request {
+            let server = self.clone();
+            let reload = tokio::spawn(async move { server.reload().await });
+            return match (wait, reload) {
+                (false, _) => Response::data(&"started"),
+                (true, reload) => reload
+                    .await
+                    .map_or_else(|_| lost(), |reload| of_reload(&reload)),
+            };
+        }
+        let server = self.clone();
+        tokio::task::spawn_blocking(move || server.look_up(&request))
+            .await
+            .unwrap_or_else(|_| lost())
+    }
+
+    fn look_up(&self, request: &Request) -> Response {
+        match request {
+            Request::Status => match report::status(&self.core()) {
+                Ok(status) => Response::data(&status),
+                Err(error) => Response::failure(Exit::Problem, vec![error.to_string()]),
+            },
+            Request::Stats { org } => self.stats(org.as_deref()),
+            Request::Explain(question) => self.explain(question),
+            Request::Reload { .. } => lost(),
+        }
+    }
+
+    fn stats(&self, org: Option<&str>) -> Response {
+        let core = self.core();
+        let (Some(filter), Some(everything)) = (&core.filter, &core.everything) else {
+            return not_ours();
+        };
+        if let Some(id) = org.filter(|id| everything.config.organisation(id).is_none()) {
+            return Response::failure(
+                Exit::Problem,
+                vec![format!("organisation {id} is not enrolled")],
+            );
+        }
+        match report::stats(filter, &everything.config, org) {
+            Ok(stats) => Response::data(&stats),
+            Err(error) => Response::failure(Exit::Problem, vec![error.to_string()]),
+        }
+    }
+
+    fn explain(&self, question: &Question) -> Response {
+        let everything = self.core().everything.clone();
+        let Some(everything) = everything else {
+            return not_ours();
+        };
+        match explain(&everything.book(), everything.seed, question) {
+            Ok(explanation) => Response::data(&explanation),
+            Err(message) => Response::failure(Exit::Problem, vec![message]),
+        }
+    }
+
+    /// Reads everything again and applies the difference.
+    pub(super) async fn reload(&self) -> Reload {
+        let _one_at_a_time = self.reloading.lock().await;
+        notify::notify("RELOADING=1");
+        let server = self.clone();
+        let work = move || {
+            info!("reading {}", server.core().file.display());
+            let reading = server.core().reading();
+            let read = reading.read(Progress::Quiet);
+            drop(reading);
+            server.core().apply(read)
+        };
+        let reload = tokio::task::spawn_blocking(work).await.unwrap_or_default();
+        notify::notify(if reload.ok {
+            "READY=1\nSTATUS=in force"
+        } else {
+            "READY=1\nSTATUS=last reload failed"
+        });
+        reload
+    }
+}
+
+fn of_reload(reload: &Reload) -> Response {
+    let data = serde_json::to_value(reload).unwrap_or_default();
+    Response {
+        exit: reload.exit,
+        problems: reload.problems.clone(),
+        data,
+    }
+}
+
+fn not_ours() -> Response {
+    let problem = "the state of an earlier daemon is in force, as the registries could not be read: `schoolgate status` says why";
+    Response::failure(Exit::Problem, vec![problem.to_owned()])
+}
+
+fn lost() -> Response {
+    Response::failure(
+        Exit::Problem,
+        vec!["the request was lost: see the daemon's log".to_owned()],
+    )
+}
+
+/// Makes the socket in place of one that a dead daemon left; the caller holds the lock.
+pub(super) fn listen(path: &Path, group: bool) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    let mode = if group { 0o660 } else { 0o600 };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    Ok(listener)
+}

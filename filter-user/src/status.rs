@@ -1,0 +1,143 @@
+//! What `schoolgate status` and `schoolgate stats` tell. Organisations and sums only: no address of
+//! anyone.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Enrolled;
+use crate::registry::load::Summary;
+
+/// How things are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Number of the maps' layout.
+    pub abi: u32,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// Its configuration file.
+    pub config: PathBuf,
+    /// `in_force`, or `pinned`: what an earlier daemon left filters on, as ours could not be read.
+    pub state: String,
+    /// The switch that passes everything is on.
+    pub pass_all: bool,
+    /// The program; none while an earlier daemon's filters.
+    pub program: Option<Program>,
+    /// Where it is attached.
+    pub interfaces: Vec<Attached>,
+    /// Registry by registry.
+    pub registries: Vec<Summary>,
+    /// How much is enrolled.
+    pub enrolled: Enrolled,
+    /// Names and addresses in force.
+    pub subjects: u64,
+    /// Prefixes in force.
+    pub prefixes: u64,
+    /// Fill levels of the maps.
+    pub fill: Vec<Level>,
+    /// Bytes of kernel memory of the maps.
+    pub memory_bytes: u64,
+    /// Packets of nobody enrolled, left alone.
+    pub untouched: u64,
+    /// The last start or reload.
+    pub last_reload: Option<Reload>,
+}
+
+/// The program in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Program {
+    /// Its tag, as `bpftool prog` prints it.
+    pub tag: String,
+    /// Its number in the kernel.
+    pub id: u32,
+    /// Instructions that the verifier went through.
+    pub verified_instructions: u64,
+    /// Number of the pinned generation.
+    pub generation: u32,
+}
+
+/// An interface that the program is attached to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attached {
+    /// Its name.
+    pub name: String,
+    /// Its number; 0: it is gone.
+    pub ifindex: u32,
+    /// `organisations` or `internet`.
+    pub side: String,
+    /// `native` or `generic`.
+    pub mode: String,
+    /// Realm of untagged frames.
+    pub realm: String,
+    /// The kernel's number of the link.
+    pub link: u32,
+    /// The kernel's number of the program that runs.
+    pub program: u32,
+}
+
+/// How full a map is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Level {
+    /// The map.
+    pub map: String,
+    /// Rows or slots in use.
+    pub used: u64,
+    /// Rows or slots that there are.
+    pub capacity: u64,
+}
+
+/// A start or a reload.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Reload {
+    /// Seconds since 1970.
+    pub at: u64,
+    /// Whether it came into force.
+    pub ok: bool,
+    /// Exit code of a command that waited for it.
+    pub exit: u8,
+    /// Milliseconds that reading and compiling took.
+    pub read_milliseconds: u64,
+    /// Milliseconds that the maps took.
+    pub apply_milliseconds: u64,
+    /// What changed: added, changed and removed subjects, prefixes and organisations.
+    pub changes: BTreeMap<String, [u64; 3]>,
+    /// Whether a new set of maps was made.
+    pub new_generation: bool,
+    /// Whether the filter of an earlier daemon was taken over.
+    pub taken_over: bool,
+    /// What is wrong.
+    pub problems: Vec<String>,
+    /// What there is to know.
+    pub notes: Vec<String>,
+}
+
+/// Counters.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Stats {
+    /// Packets of nobody enrolled, left alone.
+    pub untouched: u64,
+    /// Organisation by organisation.
+    pub organisations: Vec<OrgStats>,
+    /// Blocked and warned packets of all organisations by reason and category.
+    pub reason_categories: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+/// Counters of one organisation.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct OrgStats {
+    /// Its id.
+    pub org: String,
+    /// Its name.
+    pub name: String,
+    /// Packets by verdict.
+    pub verdicts: BTreeMap<String, u64>,
+    /// Packets by reason.
+    pub reasons: BTreeMap<String, u64>,
+    /// Blocked and warned packets by category.
+    pub categories: BTreeMap<String, u64>,
+}

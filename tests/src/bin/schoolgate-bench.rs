@@ -1,0 +1,104 @@
+//! `cargo xtask bench`: prints the benchmark as a table, or as JSON, one object a line.
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use filter_user::kernel::Seed;
+use schoolgate_tests::bench::fill::{self, Filling};
+use schoolgate_tests::bench::paths::{self, Row};
+use schoolgate_tests::bench::rig::Rig;
+use schoolgate_tests::bench::{Load, state};
+
+const ORGS: u32 = 40_000;
+const SIZES: [u32; 3] = [0, 100_000, 1_000_000];
+
+struct Options {
+    json: bool,
+    rounds: u32,
+    sizes: Vec<u32>,
+}
+
+fn options() -> Result<Options> {
+    let mut options = Options { json: false, rounds: 25, sizes: SIZES.to_vec() };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--json" => options.json = true,
+            "--rounds" => options.rounds = arguments.next().unwrap_or_default().parse()?,
+            "--entries" => options.sizes = vec![arguments.next().unwrap_or_default().parse()?],
+            other => bail!("unknown option {other}: --json, --rounds N, --entries N"),
+        }
+    }
+    Ok(options)
+}
+
+fn print_row(row: &Row, json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(row)?);
+        return Ok(());
+    }
+    let over = if row.over_floor_ns > i64::from(row.budget_ns) { "  over budget" } else { "" };
+    println!(
+        "{:<22} {:<5} {:>6} {:>8} {:>7} {:>10} {:>10} {:>7}{over}",
+        row.path,
+        row.keys,
+        format!("+{}", row.over_floor_ns),
+        format!("+{}", row.median_over_floor_ns),
+        row.budget_ns,
+        row.domains,
+        row.addresses,
+        row.orgs,
+    );
+    Ok(())
+}
+
+fn print_filling(filling: &Filling, json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(filling)?);
+        return Ok(());
+    }
+    println!(
+        "{:<10} {:>9} entries in {:>8.1} ms; maps {} MiB, this process {} MiB",
+        filling.measure,
+        filling.entries,
+        filling.milliseconds,
+        filling.kernel_mib,
+        filling.process_mib
+    );
+    Ok(())
+}
+
+fn run(options: &Options) -> Result<()> {
+    let seed = Seed(0x5eed_0123_4567_89ab);
+    for size in &options.sizes {
+        let load = Load { domains: *size, addresses: *size, orgs: ORGS };
+        let desired = state::desired(seed.0, load, 0, 0);
+        let rig = Rig::new(&desired, seed)?;
+        drop(desired);
+        if !options.json {
+            println!();
+            println!(
+                "path                   keys   over   median  budget    domains  addresses    orgs"
+            );
+        }
+        for row in paths::measure_all(&rig, load, options.rounds)? {
+            print_row(&row, options.json)?;
+        }
+        print_filling(&fill::cold(&rig, load), options.json)?;
+        if *size >= 3000 {
+            print_filling(&fill::delta(&rig, seed, load)?, options.json)?;
+        }
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match options().and_then(|options| run(&options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

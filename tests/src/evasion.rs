@@ -1,0 +1,242 @@
+//! Random senders that try to get a blocked name past the filter, and the judge of whether they did.
+//!
+//! The judge is the strictest server there could be: one that picks, byte by byte, whichever copy
+//! suits the sender best. A stream is lost when every byte of the blocked ClientHello up to the last
+//! of its name went through, in whatever order and among whatever else.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "test support: offsets come from the bytes they point into"
+)]
+
+use crate::frames::Path;
+use crate::hello::{CHANGE_CIPHER_SPEC, Hello, rerecord};
+
+/// A small generator of random numbers (xorshift64*): fixed seeds repeat for ever.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// A generator; different seeds give different numbers.
+    #[must_use]
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number below `end`, which is not 0.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.bits() >> 20) as usize % end
+    }
+
+    /// True once in `n` times.
+    pub fn once_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    /// One of `of`.
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.below(of.len())]
+    }
+}
+
+/// A segment that a sender sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where in the stream it stands; a SYN claims that the stream starts there.
+    pub at: usize,
+    /// Its payload; empty: a SYN.
+    pub bytes: Vec<u8>,
+}
+
+/// What a sender does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The stream that it wants to be read.
+    pub stream: Vec<u8>,
+    /// How many bytes of it the server needs for the name.
+    pub enough: usize,
+    /// Bytes in front of the blocked hello, which may pass.
+    pub before: usize,
+    /// What it sends, in order.
+    pub pieces: Vec<Piece>,
+}
+
+/// The end of `name` in `stream`.
+fn end_of(stream: &[u8], name: &[u8]) -> usize {
+    let found = stream
+        .windows(name.len())
+        .rposition(|bytes| bytes.eq_ignore_ascii_case(name));
+    found.map_or(stream.len(), |at| at + name.len())
+}
+
+/// A blocked hello, whole or in records.
+fn blocked_hello(random: &mut Random, name: &str) -> Vec<u8> {
+    let hello = Hello {
+        position: random.below(17),
+        post_quantum: random.once_in(3),
+        ..Hello::named(name)
+    };
+    let size = *random.pick(&[1_000, 60, 30, 200]);
+    if random.once_in(3) {
+        rerecord(&hello.bytes(), size)
+    } else {
+        hello.bytes()
+    }
+}
+
+/// Another stream in the same place: a decoy.
+fn decoy(random: &mut Random, stream: &[u8]) -> Vec<u8> {
+    match random.below(6) {
+        0 => Hello {
+            position: random.below(17),
+            ..Hello::named("harmless.example")
+        }
+        .bytes(),
+        1 => Hello::named("h").bytes(),
+        2 => Hello::default().bytes(),
+        3 => vec![0x55; 1 + random.below(stream.len())],
+        4 => {
+            let mut altered = stream.to_vec();
+            let at = random.below(altered.len());
+            altered[at] ^= 0x20;
+            altered
+        }
+        _ => [&CHANGE_CIPHER_SPEC, &[0x55; 40][..]].concat(),
+    }
+}
+
+/// Offsets that matter: around records, fields and the name.
+fn cuts(random: &mut Random, stream: &[u8], before: usize, enough: usize) -> Vec<usize> {
+    let mut cuts = vec![0, before, stream.len()];
+    for _ in 0..1 + random.below(4) {
+        let cut = match random.below(4) {
+            0 => before + *random.pick(&[1, 2, 3, 5, 6, 9, 11, 43, 44, 100]),
+            1 => enough - *random.pick(&[0, 1, 2, 5, 9, 20]),
+            2 => before + random.below(stream.len() - before),
+            _ => enough - random.below(enough - before),
+        };
+        cuts.push(cut.clamp(before, stream.len()));
+    }
+    cuts.sort_unstable();
+    cuts.dedup();
+    cuts
+}
+
+/// A random attempt at a stream that holds `name`. What stands before the blocked hello is a first
+/// hello (as with a HelloRetryRequest) once in four times.
+#[must_use]
+pub fn attempt(random: &mut Random, name: &str) -> Attempt {
+    let hello = blocked_hello(random, name);
+    let front = if random.once_in(4) {
+        Hello::named("harmless.example").bytes()
+    } else {
+        Vec::new()
+    };
+    let before = front.len();
+    let stream = [front, hello].concat();
+    let enough = end_of(&stream, name.as_bytes());
+    let cuts = cuts(random, &stream, before, enough);
+    let mut pieces: Vec<Piece> = (cuts.windows(2))
+        .map(|cut| Piece {
+            at: cut[0],
+            bytes: stream[cut[0]..cut[1]].to_vec(),
+        })
+        .collect();
+    spoil(random, &mut pieces, &stream, &cuts, before);
+    Attempt {
+        stream,
+        enough,
+        before,
+        pieces,
+    }
+}
+
+/// Adds decoys, copies and forged SYNs, and changes the order.
+fn spoil(
+    random: &mut Random,
+    pieces: &mut Vec<Piece>,
+    stream: &[u8],
+    cuts: &[usize],
+    before: usize,
+) {
+    for _ in 0..random.below(4) {
+        let place = random.below(pieces.len() + 1);
+        let from = *random.pick(cuts);
+        let piece = match random.below(5) {
+            0 => Piece {
+                at: from,
+                bytes: Vec::new(),
+            },
+            1 => {
+                let bytes = decoy(random, stream);
+                Piece {
+                    at: if random.once_in(2) { before } else { from },
+                    bytes,
+                }
+            }
+            2 => pieces[random.below(pieces.len())].clone(),
+            3 => {
+                let mut bytes = decoy(random, stream);
+                bytes.truncate(1 + random.below(bytes.len()));
+                Piece { at: from, bytes }
+            }
+            _ => Piece {
+                at: before,
+                bytes: stream[before..].to_vec(),
+            },
+        };
+        pieces.insert(place, piece);
+    }
+    for _ in 0..random.below(3) {
+        let (one, other) = (random.below(pieces.len()), random.below(pieces.len()));
+        pieces.swap(one, other);
+    }
+    // All of it once more, so that what was held comes again.
+    if random.once_in(2) {
+        pieces.extend(pieces.clone());
+    }
+}
+
+/// Sends an attempt through `passes` and tells whether the server could read the name.
+pub fn succeeds(
+    attempt: &Attempt,
+    path: &Path,
+    first: u32,
+    mut passes: impl FnMut(&[u8]) -> bool,
+) -> bool {
+    let at = |offset: usize| first.wrapping_add(offset as u32);
+    let mut open = vec![false; attempt.enough];
+    passes(&path.syn(first));
+    for piece in &attempt.pieces {
+        if piece.bytes.is_empty() {
+            passes(&path.syn(at(piece.at)));
+            continue;
+        }
+        // No segment is longer than what a network carries.
+        for (number, bytes) in piece.bytes.chunks(1_400).enumerate() {
+            let from = piece.at + number * 1_400;
+            if passes(&path.data(at(from), bytes)) {
+                let right = |(offset, byte): (usize, &u8)| {
+                    let place = from + offset;
+                    (attempt.stream.get(place) == Some(byte) && place < attempt.enough)
+                        .then_some(place)
+                };
+                bytes
+                    .iter()
+                    .enumerate()
+                    .filter_map(right)
+                    .for_each(|place| open[place] = true);
+            }
+        }
+    }
+    open[attempt.before..].iter().all(|byte| *byte)
+}

@@ -1,0 +1,62 @@
+//! Random senders against the program's twin on the host: no order of segments, copies, decoys and
+//! forged SYNs lets a blocked name through. The kernel meets the same in `flows_kernel`.
+
+use filter_user::desired::FlowSizes;
+use schoolgate_tests::cases::world;
+use schoolgate_tests::evasion::{Random, attempt, succeeds};
+use schoolgate_tests::frames::Path;
+use schoolgate_tests::gate::{SEED, scaled};
+use schoolgate_tests::setup::LOOPBACK;
+use schoolgate_tests::twin::Twin;
+
+#[test]
+fn no_random_sender_gets_a_blocked_name_through() {
+    let sizes = FlowSizes {
+        flows: 65_536,
+        hellos: 16_384,
+    };
+    let mut twin = Twin::new(&world().desired(SEED), sizes, SEED);
+    let mut lost = Vec::new();
+    let count = scaled(300_000);
+    for number in 0..count {
+        let mut random = Random::new(number as u64 + 1);
+        let attempt = attempt(&mut random, "www.unified.example");
+        let path = Path {
+            sport: 1_024 + (number % 60_000) as u16,
+            ..Path::default()
+        };
+        let first = random.bits() as u32;
+        let mut log = Vec::new();
+        let through = succeeds(&attempt, &path, first, |frame| {
+            let outcome = twin.run(LOOPBACK, frame).unwrap();
+            log.push(filter_common::reason::Reason::from_number(outcome.reason).unwrap());
+            outcome.action == 0
+        });
+        // Time passes between flows: a port that comes again meets an old flow.
+        twin.now_ms = twin.now_ms.wrapping_add(20);
+        if through {
+            let sent: Vec<_> = (attempt.pieces.iter())
+                .map(|piece| {
+                    (
+                        piece.at,
+                        piece.bytes.len(),
+                        piece.bytes
+                            == attempt.stream[piece.at
+                                ..(piece.at + piece.bytes.len()).min(attempt.stream.len())],
+                    )
+                })
+                .collect();
+            lost.push(format!(
+                "{number}: before {}, enough {}, sent {sent:?}, met {log:?}",
+                attempt.before, attempt.enough
+            ));
+        }
+    }
+    println!("{count} senders");
+    let shown = lost.iter().take(12).cloned().collect::<Vec<_>>().join("\n");
+    assert!(
+        lost.is_empty(),
+        "{} of {count} got through:\n{shown}",
+        lost.len()
+    );
+}
