@@ -9,7 +9,7 @@
 //! [`LATER`] (1), the number of remembered segments (3), the number of held segments (8).
 
 use crate::abi::{FlowKey, FlowSet};
-use crate::limits::{HOLDS_MAX, SEGMENT_HASHES, WAYS};
+use crate::limits::{HOLDS_MAX, SEGMENT_HASHES, SYN_NEAR, WAYS};
 use crate::pipeline::{World, decide_into_outcome, draining, nameless, tcp};
 use crate::reason::Reason;
 use crate::rule::Moment;
@@ -232,6 +232,12 @@ fn syn_claimed<W: World>(world: &mut W, now_ms: u32) -> Reason {
             // A forged SYN in the middle of an unfinished hello would split it for us and not for
             // the server.
             if stage > STAGE_FREE && stage != STAGE_DONE && !again && !idle {
+                return Reason::HoldSyn;
+            }
+            // So would one near what was read, once a decoy has ended the reading or time has
+            // passed. A new connection starts elsewhere.
+            let start = world.flows().slots.get(way).map_or(first, |slot| slot.first);
+            if !again && first.wrapping_sub(start).wrapping_add(SYN_NEAR) < 2 * SYN_NEAR {
                 return Reason::HoldSyn;
             }
             way

@@ -29,6 +29,10 @@ pub const SEGMENT_HASHES: usize = 4;
 /// Segments of one flow held before its client is reset rather than starved. TCP gives up a segment
 /// after 15 retransmissions by default (Linux `tcp_retries2`).
 pub const HOLDS_MAX: u32 = 24;
+/// Sequence numbers on both sides of a flow's first byte in which a SYN is no new connection: longer
+/// than any ClientHello (OpenSSL takes 131,396 bytes, six times that in one-byte records). A sender's
+/// clock passes over it in 67 ms (Linux) to 4 s (RFC 6528), sooner than it uses a port again.
+pub const SYN_NEAR: u32 = 1 << 20;
 /// Ways of a set of flow slots and of a set of ClientHello slots.
 pub const WAYS: usize = 4;
 /// Attempts to claim a set of flow slots before the packet is held: a claim lasts well under a

@@ -572,6 +572,9 @@ fn datagram<W: World>(world: &mut W, fragment: u32) -> u32 {
     let Some(header) = world.packet().view::<8>(l4) else {
         return Reason::RefuseMalformed.number();
     };
+    if l4 + 8 > world.facts().spare[1] {
+        return Reason::RefuseMalformed.number();
+    }
     let port = header.be16(2);
     if fragment == FRAGMENT_FIRST && (port == 53 || port == 443) {
         return Reason::RefuseFragment.number();
@@ -721,6 +724,11 @@ pub fn name_in_row<W: World>(world: &mut W, row: u32) {
 fn walk<W: World>(world: &mut W, read: impl Fn(&mut W, u32) -> Option<u64>) {
     let mut state = name_start(world.control().seed);
     let name_len = world.facts().name_len;
+    let name_len = world.forget(name_len);
+    // A trailing dot is the root's label: stock servers take the name without it for the same host.
+    let Some(last) = read(world, name_len) else { return };
+    let name_len = name_len.wrapping_sub((last >> 56 == b'.' as u64) as u32);
+    world.facts().name_len = name_len;
     world.facts().name_left = name_len;
     for _ in 0..NAME_WORDS_MAX {
         let left = world.facts().name_left;

@@ -123,10 +123,11 @@ pub fn glide<P: Packet>(hello: &mut Hello, packet: P, base: u32, len: u32) -> u3
         }
         let Some(header) = packet.view::<5>(base + hello.offset) else { return GO };
         let header = (header.u8(0) as u64) << 32 | header.be32(1) as u64;
+        // Whatever decides, the byte that decided lies in front of the offset: a flow is judged up to it.
+        hello.offset += 5;
         if open_record(hello, header) != GO {
             return NOT_TLS;
         }
-        hello.offset += 5;
     }
     if hello.record_type as u32 != RECORD_HANDSHAKE {
         return GO;
@@ -155,11 +156,11 @@ fn glide_fixed<P: Packet>(hello: &mut Hello, packet: P, base: u32, len: u32) -> 
     }
     let Some(fixed) = packet.view::<39>(base + start) else { return GO };
     let hello_len = fixed.be32(0) & 0xff_ffff;
-    if fixed.u8(0) as u64 != CLIENT_HELLO || hello_len < HELLO_LEN_MIN || fixed.u8(4) != 3 {
-        return NOT_TLS;
-    }
     let session_id = fixed.u8(38);
-    if session_id > SESSION_ID_MAX {
+    // The client version is not looked at: OpenSSL takes any above SSL 3.0 beside supported_versions.
+    let hello_like = fixed.u8(0) as u64 == CLIENT_HELLO && hello_len >= HELLO_LEN_MIN;
+    if !hello_like || session_id > SESSION_ID_MAX {
+        hello.offset = start + 39;
         return NOT_TLS;
     }
     let mut at = 39 + session_id;
@@ -209,6 +210,7 @@ fn glide_extensions<P: Packet>(hello: &mut Hello, packet: P, base: u32, len: u32
         let used = header.be16(2) + 4;
         if used > left {
             outcome = NOT_TLS;
+            at += 4;
             break;
         }
         left -= used;
@@ -240,23 +242,19 @@ fn glide_name<P: Packet>(hello: &mut Hello, packet: P, base: u32, end: u32) -> u
         return GO;
     }
     let Some(header) = packet.view::<9>(base + at) else { return GO };
+    let mut outcome = check_name(header.be16(4), header.u8(6), header.be16(7));
     if header.be16(2) < 5 {
-        return NO_NAME;
-    }
-    let outcome = check_name(header.be16(4), header.u8(6), header.be16(7));
-    if outcome != NAME {
-        return outcome;
+        outcome = NO_NAME;
+    } else if outcome == NAME && header.be16(2) + 4 > hello.extensions_left {
+        outcome = NOT_TLS;
     }
     let name_len = header.be16(7);
-    if header.be16(2) + 4 > hello.extensions_left {
-        return NOT_TLS;
-    }
-    if at + 9 + name_len > end {
+    if outcome == NAME && at + 9 + name_len > end {
         return GO;
     }
     hello.name_len = name_len as u8;
     hello.offset = at + 9;
-    NAME
+    outcome
 }
 
 /// Whether a server name list with these fields names a host. Stock servers take a list of exactly
@@ -415,7 +413,7 @@ fn take_field(hello: &mut Hello, value: u64) -> u32 {
     match hello.stage {
         stage::HANDSHAKE => {
             let hello_len = (value >> 16) as u32 & 0xff_ffff;
-            if value >> 40 != CLIENT_HELLO || hello_len < HELLO_LEN_MIN || value >> 8 & 0xff != 3 {
+            if value >> 40 != CLIENT_HELLO || hello_len < HELLO_LEN_MIN {
                 return NOT_TLS;
             }
             hello.skip = 32;

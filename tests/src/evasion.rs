@@ -1,8 +1,9 @@
 //! Random senders that try to get a blocked name past the filter, and the judge of whether they did.
 //!
-//! The judge is the strictest server there could be: one that picks, byte by byte, whichever copy
-//! suits the sender best. A stream is lost when every byte of the blocked ClientHello up to the last
-//! of its name went through, in whatever order and among whatever else.
+//! The judge is a server's TCP in two shapes: of two copies of a byte that did not yet reach the
+//! reader, one keeps the first and one the last. Decoys may carry wrong checksums or too short a
+//! life, which the server never sees and the filter cannot tell. A stream is lost when either server
+//! understands the blocked name.
 
 #![expect(
     clippy::indexing_slicing,
@@ -12,6 +13,7 @@
 
 use crate::frames::Path;
 use crate::hello::{CHANGE_CIPHER_SPEC, Hello, rerecord};
+use crate::reference::{Understood, understand};
 
 /// A small generator of random numbers (xorshift64*): fixed seeds repeat for ever.
 #[derive(Clone, Debug)]
@@ -53,8 +55,10 @@ impl Random {
 pub struct Piece {
     /// Where in the stream it stands; a SYN claims that the stream starts there.
     pub at: usize,
-    /// Its payload; empty: a SYN.
+    /// Its payload; empty: a SYN, which the server passes over.
     pub bytes: Vec<u8>,
+    /// Whether the server takes it.
+    pub seen: bool,
 }
 
 /// What a sender does.
@@ -62,10 +66,8 @@ pub struct Piece {
 pub struct Attempt {
     /// The stream that it wants to be read.
     pub stream: Vec<u8>,
-    /// How many bytes of it the server needs for the name.
-    pub enough: usize,
-    /// Bytes in front of the blocked hello, which may pass.
-    pub before: usize,
+    /// The name it asks for.
+    pub name: String,
     /// What it sends, in order.
     pub pieces: Vec<Piece>,
 }
@@ -115,83 +117,69 @@ fn decoy(random: &mut Random, stream: &[u8]) -> Vec<u8> {
 }
 
 /// Offsets that matter: around records, fields and the name.
-fn cuts(random: &mut Random, stream: &[u8], before: usize, enough: usize) -> Vec<usize> {
-    let mut cuts = vec![0, before, stream.len()];
+fn cuts(random: &mut Random, stream: &[u8], enough: usize) -> Vec<usize> {
+    let mut cuts = vec![0, stream.len()];
     for _ in 0..1 + random.below(4) {
         let cut = match random.below(4) {
-            0 => before + *random.pick(&[1, 2, 3, 5, 6, 9, 11, 43, 44, 100]),
+            0 => *random.pick(&[1, 2, 3, 5, 6, 9, 11, 43, 44, 100]),
             1 => enough - *random.pick(&[0, 1, 2, 5, 9, 20]),
-            2 => before + random.below(stream.len() - before),
-            _ => enough - random.below(enough - before),
+            2 => random.below(stream.len()),
+            _ => random.below(enough),
         };
-        cuts.push(cut.clamp(before, stream.len()));
+        cuts.push(cut.min(stream.len()));
     }
     cuts.sort_unstable();
     cuts.dedup();
     cuts
 }
 
-/// A random attempt at a stream that holds `name`. What stands before the blocked hello is a first
-/// hello (as with a HelloRetryRequest) once in four times.
+/// A random attempt at a stream that holds `name`.
 #[must_use]
 pub fn attempt(random: &mut Random, name: &str) -> Attempt {
-    let hello = blocked_hello(random, name);
-    let front = if random.once_in(4) {
-        Hello::named("harmless.example").bytes()
-    } else {
-        Vec::new()
-    };
-    let before = front.len();
-    let stream = [front, hello].concat();
-    let enough = end_of(&stream, name.as_bytes());
-    let cuts = cuts(random, &stream, before, enough);
+    let stream = blocked_hello(random, name);
+    let cuts = cuts(random, &stream, end_of(&stream, name.as_bytes()));
     let mut pieces: Vec<Piece> = (cuts.windows(2))
         .map(|cut| Piece {
             at: cut[0],
             bytes: stream[cut[0]..cut[1]].to_vec(),
+            seen: true,
         })
         .collect();
-    spoil(random, &mut pieces, &stream, &cuts, before);
+    spoil(random, &mut pieces, &stream, &cuts);
     Attempt {
         stream,
-        enough,
-        before,
+        name: name.to_owned(),
         pieces,
     }
 }
 
 /// Adds decoys, copies and forged SYNs, and changes the order.
-fn spoil(
-    random: &mut Random,
-    pieces: &mut Vec<Piece>,
-    stream: &[u8],
-    cuts: &[usize],
-    before: usize,
-) {
+fn spoil(random: &mut Random, pieces: &mut Vec<Piece>, stream: &[u8], cuts: &[usize]) {
     for _ in 0..random.below(4) {
         let place = random.below(pieces.len() + 1);
-        let from = *random.pick(cuts);
+        let at = *random.pick(cuts);
+        let seen = random.once_in(3);
         let piece = match random.below(5) {
             0 => Piece {
-                at: from,
+                at,
                 bytes: Vec::new(),
+                seen: false,
             },
-            1 => {
-                let bytes = decoy(random, stream);
-                Piece {
-                    at: if random.once_in(2) { before } else { from },
-                    bytes,
-                }
-            }
+            1 => Piece {
+                at: if random.once_in(2) { 0 } else { at },
+                bytes: decoy(random, stream),
+                seen,
+            },
             2 => pieces[random.below(pieces.len())].clone(),
             3 => {
                 let mut bytes = decoy(random, stream);
                 bytes.truncate(1 + random.below(bytes.len()));
-                Piece { at: from, bytes }
+                Piece { at, bytes, seen }
             }
             _ => Piece {
-                at: before,
-                bytes: stream[before..].to_vec(),
+                at: 0,
+                bytes: stream.to_vec(),
+                seen: true,
             },
         };
         pieces.insert(place, piece);
@@ -206,7 +194,34 @@ fn spoil(
     }
 }
 
-/// Sends an attempt through `passes` and tells whether the server could read the name.
+/// A server's TCP: what arrived and what its reader has got.
+struct Server {
+    /// Bytes by offset; `None`: not there yet.
+    arrived: Vec<Option<u8>>,
+    /// Whether the first copy of a byte stays, where the reader has not got it.
+    first_stays: bool,
+}
+
+impl Server {
+    fn take(&mut self, at: usize, bytes: &[u8]) {
+        // What the reader has got cannot change any more.
+        let read = self.read().len();
+        if self.arrived.len() < at + bytes.len() {
+            self.arrived.resize(at + bytes.len(), None);
+        }
+        for (place, byte) in (at..).zip(bytes) {
+            if place >= read && (self.arrived[place].is_none() || !self.first_stays) {
+                self.arrived[place] = Some(*byte);
+            }
+        }
+    }
+
+    fn read(&self) -> Vec<u8> {
+        self.arrived.iter().map_while(|byte| *byte).collect()
+    }
+}
+
+/// Sends an attempt through `passes` and tells whether a server reads the name.
 pub fn succeeds(
     attempt: &Attempt,
     path: &Path,
@@ -214,7 +229,10 @@ pub fn succeeds(
     mut passes: impl FnMut(&[u8]) -> bool,
 ) -> bool {
     let at = |offset: usize| first.wrapping_add(offset as u32);
-    let mut open = vec![false; attempt.enough];
+    let mut servers = [true, false].map(|first_stays| Server {
+        arrived: Vec::new(),
+        first_stays,
+    });
     passes(&path.syn(first));
     for piece in &attempt.pieces {
         if piece.bytes.is_empty() {
@@ -224,19 +242,34 @@ pub fn succeeds(
         // No segment is longer than what a network carries.
         for (number, bytes) in piece.bytes.chunks(1_400).enumerate() {
             let from = piece.at + number * 1_400;
-            if passes(&path.data(at(from), bytes)) {
-                let right = |(offset, byte): (usize, &u8)| {
-                    let place = from + offset;
-                    (attempt.stream.get(place) == Some(byte) && place < attempt.enough)
-                        .then_some(place)
-                };
-                bytes
-                    .iter()
-                    .enumerate()
-                    .filter_map(right)
-                    .for_each(|place| open[place] = true);
+            if passes(&path.data(at(from), bytes)) && piece.seen {
+                servers
+                    .iter_mut()
+                    .for_each(|server| server.take(from, bytes));
             }
         }
     }
-    open[attempt.before..].iter().all(|byte| *byte)
+    let wanted = Understood::Name(attempt.name.as_bytes().to_vec());
+    servers
+        .iter()
+        .any(|server| understand(&server.read()) == wanted)
+}
+
+/// An attempt as text, for the message of a failure.
+#[must_use]
+pub fn describe(attempt: &Attempt) -> String {
+    let text = |piece: &Piece| {
+        let (from, to) = (piece.at, piece.at + piece.bytes.len());
+        let real = attempt.stream.get(from..to) == Some(&piece.bytes);
+        let kind = match (piece.bytes.is_empty(), real, piece.seen) {
+            (true, ..) => "SYN",
+            (_, true, _) => "real",
+            (_, _, true) => "decoy",
+            (_, _, false) => "unseen decoy",
+        };
+        format!("{kind} {from}..{to}")
+    };
+    let end = end_of(&attempt.stream, attempt.name.as_bytes());
+    let sent: Vec<String> = attempt.pieces.iter().map(text).collect();
+    format!("name ends at {end}; {}", sent.join(", "))
 }

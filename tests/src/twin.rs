@@ -329,7 +329,7 @@ impl Twin {
     pub fn name(&self, frame: &[u8], outcome: &Outcome) -> Vec<u8> {
         let (at, len) = (outcome.name_at as usize, outcome.name_len as usize);
         if at != 0 {
-            return frame[at..at + len].to_vec();
+            return frame.get(at..at + len).unwrap_or_default().to_vec();
         }
         if outcome.name_row == 0 {
             return Vec::new();

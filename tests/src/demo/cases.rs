@@ -218,6 +218,11 @@ impl Case {
         }
     }
 
+    /// Whether the client's kernel cuts the ClientHello into segments of 68 bytes.
+    pub(super) fn is_in_small_segments(&self) -> bool {
+        self.to == MANY
+    }
+
     /// What is asked for: the name, or the address where that is what the case is about.
     pub(super) fn asks_for(&self) -> String {
         let listed = [LISTED, IpAddr::V4(LISTED_NET4), IpAddr::V6(LISTED6)];

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::cases::{Case, GROUPS};
 use super::provider::{Counted, Provider};
 use super::table::{Row, heading};
+use crate::lab::client::Ended;
 use crate::lab::daemon::Counts;
 use crate::lab::pki::Authority;
 use crate::lab::server::Server;
@@ -107,6 +108,9 @@ impl Stage {
             took,
         }
         .text());
+        if let Ended::Other(told) = &ended {
+            say(&format!("    {told}"));
+        }
         Ok(right)
     }
 

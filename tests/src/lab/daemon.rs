@@ -121,6 +121,20 @@ impl Site {
     /// # Errors
     /// See [`Site::start`].
     pub fn start_program(&self, edge: &Namespace, program: &Path) -> anyhow::Result<Daemon> {
+        let mut daemon = self.launch(edge, program)?;
+        daemon.wait_for("READY=1")?;
+        Ok(daemon)
+    }
+
+    /// Starts the daemon in `edge` without waiting for it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_only(&self, edge: &Namespace) -> anyhow::Result<Daemon> {
+        self.launch(edge, &self.program)
+    }
+
+    fn launch(&self, edge: &Namespace, program: &Path) -> anyhow::Result<Daemon> {
         let path = self.path(&format!("notify-{}", unique()));
         let notify = UnixDatagram::bind(&path).context("binding the notify socket")?;
         notify.set_read_timeout(Some(Duration::from_millis(20)))?;
@@ -131,9 +145,7 @@ impl Site {
             .arg(self.path(CONFIG))
             .env("NOTIFY_SOCKET", &path);
         let process = Process::start(command)?;
-        let mut daemon = Daemon { process, notify };
-        daemon.wait_for("READY=1")?;
-        Ok(daemon)
+        Ok(Daemon { process, notify })
     }
 
     /// Runs a command of the program: `schoolgate ARGUMENTS -c CONFIG`.
