@@ -1,8 +1,10 @@
 //! The configuration: one TOML file in, checked settings or every problem with its line out.
 
 mod enrol;
+mod organisations;
 mod parse;
 pub mod reader;
+mod registries;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -150,6 +150,9 @@ impl Core {
     /// Left-out lines, and settings that only a restart changes.
     fn notes(&self, everything: &Everything) -> Vec<String> {
         let mut notes: Vec<String> = everything.notes.iter().map(ToString::to_string).collect();
+        if everything.config.interfaces.is_empty() {
+            notes.push("no [[interfaces]]: the program is attached nowhere".to_owned());
+        }
         let Some(before) = &self.everything else {
             return notes;
         };
