@@ -137,7 +137,7 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        title: "the neighbour, of no organisation: never touched, never counted",
+        title: "the neighbour, of no organisation: never touched, never counted (the school is off now)",
         cases: &[
             neighbour(Program::Curl, EXACT, V4),
             neighbour(Program::Curl, EDUCATION, V6),
