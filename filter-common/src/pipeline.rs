@@ -379,13 +379,14 @@ fn ipv4<W: World>(world: &mut W, l3: u32) -> Option<u32> {
     facts.spare[1] = network.end;
     let control = world.control();
     let (seed, net4_used) = (control.seed, control.net4_used);
-    probe(world, ipv4_key(seed, destination), 0, 0);
+    // From short to long subjects: the prefix first, then the host.
     if net4_used != 0 {
         let bits = world.net4_bits(destination >> 14)?;
         if bits >> (destination >> 8 & 63) & 1 != 0 {
             world.call_net();
         }
     }
+    probe(world, ipv4_key(seed, destination), 0, 0);
     Some(network.fragment)
 }
 
@@ -404,7 +405,6 @@ fn ipv6<W: World>(world: &mut W, l3: u32) -> Option<u32> {
     facts.spare[1] = network.end;
     let control = world.control();
     let (seed, net6_len) = (control.seed, control.net6_bloom_len);
-    probe(world, ipv6_key(seed, high, low), 0, 0);
     if net6_len != 0 {
         let key = net6_key(seed, high);
         let bits = bloom_bits(key);
@@ -412,6 +412,7 @@ fn ipv6<W: World>(world: &mut W, l3: u32) -> Option<u32> {
             world.call_net();
         }
     }
+    probe(world, ipv6_key(seed, high, low), 0, 0);
     if !is_extension(network.protocol) {
         return Some(FRAGMENT_NONE);
     }

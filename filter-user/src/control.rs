@@ -120,3 +120,66 @@ fn unreachable(socket: &Path, error: &io::Error) -> Failure {
         format!("{path}: the daemon does not answer ({error}): {remedy}"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+    use crate::testing::TempDir;
+
+    /// Answers one request with `response`, and gives the request.
+    fn answer(
+        dir: &TempDir,
+        response: &'static str,
+    ) -> (std::path::PathBuf, thread::JoinHandle<String>) {
+        let path = dir.path().join("control.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let daemon = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = String::new();
+            BufReader::new(stream.try_clone().unwrap())
+                .read_line(&mut request)
+                .unwrap();
+            stream.write_all(response.as_bytes()).unwrap();
+            request
+        });
+        (path, daemon)
+    }
+
+    #[test]
+    fn request_and_answer_are_one_line_each() {
+        let dir = TempDir::new();
+        let (path, daemon) = answer(&dir, "{\"exit\":0,\"data\":7}\n");
+        let org = Some("s".to_owned());
+        assert_eq!(ask(&path, &Request::Stats { org }).unwrap(), 7);
+        assert_eq!(
+            daemon.join().unwrap(),
+            "{\"command\":\"stats\",\"org\":\"s\"}\n"
+        );
+    }
+
+    #[test]
+    fn failures_keep_their_exit_code_and_problems() {
+        let dir = TempDir::new();
+        let (path, daemon) = answer(&dir, "{\"exit\":5,\"problems\":[\"a.toml:3: bad\"]}\n");
+        let failure = ask(&path, &Request::Reload { wait: true }).unwrap_err();
+        assert_eq!(failure.exit, Exit::Partly);
+        assert_eq!(failure.problems, ["a.toml:3: bad"]);
+        daemon.join().unwrap();
+    }
+
+    #[test]
+    fn daemon_that_is_not_there_is_unreachable() {
+        let dir = TempDir::new();
+        let failure = ask(&dir.path().join("none"), &Request::Status).unwrap_err();
+        assert_eq!(failure.exit, Exit::Unreachable);
+        let (path, daemon) = answer(&dir, "");
+        assert_eq!(
+            ask(&path, &Request::Status).unwrap_err().exit,
+            Exit::Unreachable
+        );
+        daemon.join().unwrap();
+    }
+}

@@ -119,9 +119,10 @@ pub fn address_key(seed: u64, address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(v4) => filter_common::name::ipv4_key(seed, u32::from(v4)),
         IpAddr::V6(v6) => {
-            let bits = u128::from(v6);
-            let halves = ((bits >> 64) as u64, bits as u64);
-            filter_common::name::ipv6_key(seed, halves.0, halves.1)
+            let [a, b, c, d, e, f, g, h] = v6.segments().map(u64::from);
+            let high = a << 48 | b << 32 | c << 16 | d;
+            let low = e << 48 | f << 32 | g << 16 | h;
+            filter_common::name::ipv6_key(seed, high, low)
         }
     }
 }

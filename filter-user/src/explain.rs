@@ -10,7 +10,7 @@ use filter_common::rule::{Best, Decision, Moment, Step, decide, judge_entry};
 use filter_common::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
-use crate::compile::{join, nets_around};
+use crate::compile::nets_around;
 use crate::desired::address_key;
 use crate::entries::{Book, Hit, Origin, deciding};
 use crate::normalise::{self, Accept, Guards, Subject};
@@ -91,8 +91,12 @@ impl Explanation {
 /// One subject that matched: what the data path meets at one probe.
 struct Probe {
     subject: String,
-    tiers: Tiers,
-    address: bool,
+    /// What the subject itself is listed for; `None` if it is only a part of the name.
+    exact: Option<Tiers>,
+    /// What it and everything below it is listed for.
+    suffix: Tiers,
+    /// As the data path counts: 0 for an address, else the length with the leading dot.
+    len: u32,
     hits: Vec<Hit>,
 }
 
@@ -123,7 +127,7 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
         decision = decide(&best, &policy, false, Moment::Nameless);
         notes.push("no entry of this address decides: the flow's server name does, and `explain NAME --address ADDRESS` shows both".to_owned());
     }
-    if probes.iter().any(|probe| probe.address) {
+    if probes.iter().any(|probe| probe.len == 0) {
         notes.push(
             "an address entry decides on the first packet: allowing a name does not lift it"
                 .to_owned(),
@@ -225,8 +229,9 @@ fn address_probes(book: &Book<'_>, seed: u64, address: IpAddr) -> Vec<Probe> {
             .collect();
         probes.push(Probe {
             subject: longest.to_string(),
-            tiers,
-            address: true,
+            exact: Some(tiers),
+            suffix: Tiers::default(),
+            len: 0,
             hits,
         });
     }
@@ -235,8 +240,9 @@ fn address_probes(book: &Book<'_>, seed: u64, address: IpAddr) -> Vec<Probe> {
         let hits = book.of_key(key, false);
         probes.push(Probe {
             subject: address.to_string(),
-            tiers: class.exact,
-            address: true,
+            exact: Some(class.exact),
+            suffix: class.suffix,
+            len: 0,
             hits,
         });
     }
@@ -257,16 +263,12 @@ fn name_probes(book: &Book<'_>, seed: u64, name: &str) -> Vec<Probe> {
             let whole = suffix.len() == name.len();
             let key = name_key(seed, suffix.as_bytes())?;
             let class = class_of_key(book, key)?;
-            let tiers = if whole {
-                join(class.exact, class.suffix)
-            } else {
-                class.suffix
-            };
             let hits = book.of_key(key, !whole);
             Some(Probe {
                 subject: suffix.to_owned(),
-                tiers,
-                address: false,
+                exact: whole.then_some(class.exact),
+                suffix: class.suffix,
+                len: u32::try_from(suffix.len() + 1).ok()?,
                 hits,
             })
         })
@@ -277,19 +279,15 @@ fn name_probes(book: &Book<'_>, seed: u64, name: &str) -> Vec<Probe> {
 fn consider(probes: &[Probe], policy: &Policy) -> (Best, Option<usize>) {
     let mut best = Best::NONE;
     for (number, probe) in (1u32..).zip(probes) {
-        best.consider(
-            judge_entry(&probe.tiers, policy),
-            number,
-            u32::from(probe.address),
-        );
+        for tiers in probe.exact.iter().chain([&probe.suffix]) {
+            best.consider(judge_entry(tiers, policy), number, probe.len);
+        }
     }
     let decisive = decide(&best, policy, false, Moment::Nameless).entry;
-    (
-        best,
-        usize::try_from(decisive)
-            .ok()
-            .and_then(|entry| entry.checked_sub(1)),
-    )
+    let winner = usize::try_from(decisive)
+        .ok()
+        .and_then(|entry| entry.checked_sub(1));
+    (best, winner)
 }
 
 fn matching(

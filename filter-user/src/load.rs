@@ -4,10 +4,12 @@
 use std::path::Path;
 use std::time::Instant;
 
+use crate::categories::UNLAWFUL;
 use crate::compile::{Compiled, Input, compile};
-use crate::config::Config;
+use crate::config::{Config, Format, Registry, Tier};
 use crate::desired::InterfaceRow;
 use crate::entries::Book;
+use crate::normalise::Guards;
 use crate::numbers::Numbers;
 use crate::problem::Problem;
 use crate::registry::Source;
@@ -58,7 +60,24 @@ impl Everything {
         interfaces: impl FnOnce(&Config, &Numbers) -> Result<Vec<InterfaceRow>, Vec<Problem>>,
     ) -> Result<Everything, Vec<Problem>> {
         let started = Instant::now();
-        let config = Config::load(file)?;
+        Everything::of_config(
+            Config::load(file)?,
+            seed,
+            before,
+            progress,
+            interfaces,
+            started,
+        )
+    }
+
+    fn of_config(
+        config: Config,
+        seed: u64,
+        before: Before<'_>,
+        progress: Progress,
+        interfaces: impl FnOnce(&Config, &Numbers) -> Result<Vec<InterfaceRow>, Vec<Problem>>,
+        started: Instant,
+    ) -> Result<Everything, Vec<Problem>> {
         let sources = before
             .everything
             .map_or(&[][..], |everything| &everything.sources);
@@ -147,4 +166,39 @@ pub fn offline(file: &Path, progress: Progress) -> Result<Everything, Vec<Proble
         everything: None,
     };
     Everything::read(file, seed, before, progress, |_, _| Ok(Vec::new()))
+}
+
+/// Reads a plain list of names, `*.suffixes`, addresses and prefixes as the unified registry, without
+/// a configuration and without the refusals that protect a live network.
+///
+/// # Errors
+/// The list cannot be read.
+pub fn block_list(list: &Path, progress: Progress) -> Result<Everything, Vec<Problem>> {
+    let started = Instant::now();
+    let mut config = Config::from_text(list, "")?;
+    config.registries.push(Registry {
+        id: "block".to_owned(),
+        line: 0,
+        tier: Tier::Unified,
+        format: Format::Mixed,
+        path: list.to_path_buf(),
+        bare_is_suffix: false,
+        categories: config.categories.bit(UNLAWFUL).unwrap_or(1),
+        directories: Vec::new(),
+        rejected_max_percent: 100,
+        guards: Guards::NONE,
+    });
+    let seed = crate::state::random_seed().unwrap_or(1);
+    let before = Before {
+        state: &State::default(),
+        everything: None,
+    };
+    Everything::of_config(
+        config,
+        seed,
+        before,
+        progress,
+        |_, _| Ok(Vec::new()),
+        started,
+    )
 }

@@ -2,7 +2,7 @@
 //! why it is refused out.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -338,16 +338,6 @@ pub fn is_public_suffix(name: &str) -> bool {
         return false;
     };
     suffix.as_bytes().len() == name.len() && suffix.typ() == Some(psl::Type::Icann)
-}
-
-/// The IPv6 halves of an address, as keys want them.
-#[must_use]
-pub fn halves(address: Ipv6Addr) -> (u64, u64) {
-    let [a, b, c, d, e, f, g, h] = address.segments().map(u64::from);
-    (
-        a << 48 | b << 32 | c << 16 | d,
-        e << 48 | f << 32 | g << 16 | h,
-    )
 }
 
 #[cfg(test)]

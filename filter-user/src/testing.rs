@@ -1,4 +1,4 @@
-//! Helpers of this crate's tests.
+//! What this crate's tests share.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,5 +1,9 @@
 //! The real program with real maps: what was applied is what it decides by. Needs root and the
 //! compiled program; says so and passes where it has not.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test stops at what it does not expect"
+)]
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -267,14 +271,15 @@ fn a_million_subjects_load_and_a_delta_is_quick() {
         (delta.subjects.added, delta.subjects.removed),
         (1_500, 1_500)
     );
-    // Ten times the figures promised, for the debug build and a busy machine.
+    // Ten times the figures promised, for a busy machine; and what a debug build takes more.
+    let slack = if cfg!(debug_assertions) { 10 } else { 1 };
     assert!(
-        applied.duration < Duration::from_secs(5),
+        applied.duration < Duration::from_secs(5) * slack,
         "{:?}",
         applied.duration
     );
     assert!(
-        delta.duration < Duration::from_secs(1),
+        delta.duration < Duration::from_secs(1) * slack,
         "{:?}",
         delta.duration
     );

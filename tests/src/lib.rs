@@ -13,3 +13,4 @@ pub mod reference;
 pub mod setup;
 pub mod split;
 pub mod twin;
+pub mod wire;

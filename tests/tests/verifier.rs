@@ -1,26 +1,27 @@
-//! Loads every program of the object and tells how much work the verifier had: the test runner
-//! compares the numbers with the budget of this kernel.
+//! The verifier's work on each program of the object, for the budget file.
+#![expect(clippy::print_stdout, reason = "the lines are read by `cargo xtask test-vm`")]
 
 use filter_user::desired::{Desired, FlowSizes};
-use filter_user::kernel::load::{MapSource, PROGRAM, load};
+use filter_user::kernel::load::{MapSource, load};
 use filter_user::kernel::{OBJECT, Sizes};
-use schoolgate_tests::lab::root_or_skip;
+
+fn kernel_release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim().to_owned()
+}
 
 #[test]
-fn every_program_loads() {
-    if !root_or_skip("every_program_loads") {
+fn programs_load_within_the_budget_of_the_verifier() {
+    // SAFETY: asks for the user's number; no arguments, no memory.
+    if unsafe { libc::geteuid() } != 0 {
+        println!("SKIP: programs_load_within_the_budget_of_the_verifier: needs root");
         return;
     }
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let sizes = Sizes::measure(&Desired::default(), FlowSizes::default());
-    for name in [PROGRAM, "floor"] {
+    for name in ["schoolgate", "floor"] {
         let (program, _maps) = load(OBJECT, name, MapSource::New(&sizes)).unwrap();
-        let facts = program.facts();
-        assert!(facts.instructions > 0 && facts.tag != 0);
-        println!(
-            "VERIFIED {} {name} {}",
-            kernel.trim(),
-            facts.verified_instructions
-        );
+        let verified = program.facts().verified_instructions;
+        println!("VERIFIED {} {name} {verified}", kernel_release());
+        // Kernels from 5.16 on tell.
+        assert!(verified > 0 && verified < 1_000_000, "{name}: {verified}");
     }
 }

@@ -44,6 +44,9 @@ pub(crate) fn build(selection: &[&str]) -> Result<Vec<TestBinary>> {
         "test",
         "--quiet",
         "--no-run",
+        // One profile for daemon, tests and demo: dependencies are built once, and a hundred thousand
+        // frames are built and read in seconds.
+        "--release",
         "--message-format=json-render-diagnostics",
     ]);
     command

@@ -95,7 +95,7 @@ fn run_binary(binary: &TestBinary, subjects: &Subjects, artefacts: &Path) -> Res
 
 fn doc_tests() -> Result<Suite> {
     let mut command = cargo();
-    command.args(["test", "--quiet", "--workspace", "--doc"]);
+    command.args(["test", "--quiet", "--release", "--workspace", "--doc"]);
     run_suite("documentation".to_owned(), &mut command)
 }
 

@@ -175,34 +175,12 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
     if status.pass_all {
         writeln!(out, "PASS ALL is on: nothing is filtered")?;
     }
-    let mut table = Table::new(&["interface", "side", "mode", "realm", "link>", "program>"]);
-    for interface in &status.interfaces {
-        let cells = [
-            &interface.name,
-            &interface.side,
-            &interface.mode,
-            &interface.realm,
-        ];
-        let mut row: Vec<String> = cells.map(String::clone).to_vec();
-        row.extend([interface.link.to_string(), interface.program.to_string()]);
-        table.row(row);
-    }
     writeln!(out)?;
-    table.print(out)?;
+    interfaces(status).print(out)?;
     writeln!(out)?;
     check::registries(out, &status.registries)?;
     writeln!(out)?;
-    let mut table = Table::new(&["map", "used>", "capacity>", "fill>"]);
-    for level in &status.fill {
-        let percent = format!("{} %", level.used * 100 / level.capacity.max(1));
-        table.row(vec![
-            level.map.clone(),
-            count(level.used),
-            count(level.capacity),
-            percent,
-        ]);
-    }
-    table.print(out)?;
+    fill(status).print(out)?;
     writeln!(out)?;
     writeln!(out, "{}", check::enrolled(&status.enrolled))?;
     writeln!(
@@ -226,6 +204,36 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
         print_reload(reload, context)?;
     }
     Ok(())
+}
+
+fn interfaces(status: &Status) -> Table {
+    let mut table = Table::new(&["interface", "side", "mode", "realm", "link>", "program>"]);
+    for interface in &status.interfaces {
+        let cells = [
+            &interface.name,
+            &interface.side,
+            &interface.mode,
+            &interface.realm,
+        ];
+        let mut row: Vec<String> = cells.map(String::clone).to_vec();
+        row.extend([interface.link.to_string(), interface.program.to_string()]);
+        table.row(row);
+    }
+    table
+}
+
+fn fill(status: &Status) -> Table {
+    let mut table = Table::new(&["map", "used>", "capacity>", "fill>"]);
+    for level in &status.fill {
+        let percent = format!("{} %", level.used * 100 / level.capacity.max(1));
+        table.row(vec![
+            level.map.clone(),
+            count(level.used),
+            count(level.capacity),
+            percent,
+        ]);
+    }
+    table
 }
 
 pub(super) fn stats(args: &StatsArgs, context: &mut Context<'_>) -> Result<Exit, Failure> {

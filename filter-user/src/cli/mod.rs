@@ -9,6 +9,7 @@ mod check;
 mod daemon;
 mod explain;
 mod lists;
+mod replay;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -57,6 +58,8 @@ enum Command {
     Explain(explain::Args),
     /// End filtering: remove links and pins
     Detach(daemon::DetachArgs),
+    /// Run a capture through the real program in this kernel and tell what each frame met
+    Replay(replay::Args),
     /// List the categories
     Categories(lists::Args),
     /// List the reasons that packets are counted by
@@ -169,6 +172,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Status(args) => daemon::status(&args, &mut context),
         Command::Stats(args) => daemon::stats(&args, &mut context),
         Command::Detach(args) => daemon::detach(&args, &mut context),
+        Command::Replay(args) => replay::run(&args, &mut context),
         Command::Check(args) => check::run(&args, &mut context),
         Command::Explain(args) => explain::run(&args, &mut context),
         Command::Categories(args) => lists::categories(&args, &mut context),

@@ -1,8 +1,10 @@
 //! The configuration: one TOML file in, checked settings or every problem with its line out.
 
 mod enrol;
+mod organisations;
 mod parse;
 pub mod reader;
+mod registries;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use ipnet::IpNet;
 
 use crate::categories::Categories;
 use crate::desired::{FlowSizes, MplsReply};
+use crate::normalise::Guards;
 use crate::problem::Problem;
 
 pub use enrol::Enrolled;
@@ -165,6 +168,8 @@ pub struct Registry {
     pub directories: Vec<(String, u64)>,
     /// Rejected lines in percent above which the registry is refused.
     pub rejected_max_percent: u32,
+    /// What is refused in its lines.
+    pub guards: Guards,
 }
 
 /// An enrolled organisation.

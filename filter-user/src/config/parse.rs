@@ -1,27 +1,23 @@
 //! The sections of the configuration file, one function each.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
-use super::reader::{At, Section, Source, one_or_more};
+use super::organisations::{check_realms, infrastructure, organisations};
+use super::reader::{At, Section, Source};
+use super::registries::registries;
 use super::{
-    Config, DEFAULT_REALM, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Daemon, Format, Infrastructure,
-    Interface, Mode, Organisation, Profile, Registry, Tier, enrol,
+    Config, DEFAULT_REALM, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Daemon, Interface, Mode,
+    Profile, Registry, Tier, enrol,
 };
-use crate::categories::{AGES, BUILT_IN, Categories, SUSPICIOUS, UNLAWFUL};
+use crate::categories::{AGES, BUILT_IN, Categories};
 use crate::desired::{FlowSizes, MplsReply};
 use crate::problem::{Problem, nearest};
 
-/// Local lists are bits of a mask whose last bit is the infrastructure.
-const LOCAL_LISTS_MAX: usize = 63;
 /// Limit of new flows that suits a school of some hundred pupils by an order of magnitude.
 const SYN_LIMIT_DEFAULT: u32 = 4_000;
-/// Rejected lines in percent above which a registry is refused.
-const REJECTED_PERCENT_DEFAULT: u32 = 20;
 
 /// Reads a whole configuration.
 pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
@@ -87,10 +83,10 @@ pub(super) fn socket(file: &Path, text: &str) -> Option<PathBuf> {
 }
 
 /// What every section needs.
-struct Context<'a> {
-    source: &'a mut Source,
-    base: &'a Path,
-    categories: &'a Categories,
+pub(super) struct Context<'a> {
+    pub(super) source: &'a mut Source,
+    pub(super) base: &'a Path,
+    pub(super) categories: &'a Categories,
 }
 
 fn one_line(message: &str) -> String {
@@ -98,7 +94,7 @@ fn one_line(message: &str) -> String {
 }
 
 /// Notes ids that occur twice.
-fn check_unique(
+pub(super) fn check_unique(
     source: &mut Source,
     section: &str,
     seen: &mut HashMap<String, u32>,
@@ -309,7 +305,7 @@ fn mpls_reply(section: &mut Section<'_, '_>, source: &mut Source) -> MplsReply {
 }
 
 /// Mask of category ids, unknown ones noted.
-fn category_mask(context: &mut Context<'_>, section: &str, ids: &[At<String>]) -> u64 {
+pub(super) fn category_mask(context: &mut Context<'_>, section: &str, ids: &[At<String>]) -> u64 {
     let mut mask = 0;
     for id in ids {
         match context.categories.bit(&id.value) {
@@ -328,131 +324,6 @@ fn category_mask(context: &mut Context<'_>, section: &str, ids: &[At<String>]) -
         }
     }
     mask
-}
-
-fn registries(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> Vec<Registry> {
-    let mut seen = HashMap::new();
-    let mut registries = Vec::new();
-    for section in root.tables(context.source, "registries") {
-        let Some((id, registry)) = registry(section, context) else {
-            continue;
-        };
-        check_unique(context.source, "[[registries]]", &mut seen, &id);
-        registries.push(registry);
-    }
-    let local = registries
-        .iter()
-        .filter(|registry| registry.tier == Tier::Local)
-        .count();
-    if local > LOCAL_LISTS_MAX {
-        let what = format!("{local} registries of tier local");
-        context.source.problem(
-            0,
-            what,
-            format!("join some of them: at most {LOCAL_LISTS_MAX} are possible"),
-        );
-    }
-    registries
-}
-
-fn registry(
-    mut section: Section<'_, '_>,
-    context: &mut Context<'_>,
-) -> Option<(At<String>, Registry)> {
-    let at = section.at();
-    let source = &mut *context.source;
-    let id = section.required(source, "id");
-    let tier = section.required(source, "tier").is_some();
-    let tier = if tier {
-        section.choice(source, "tier", TIERS)
-    } else {
-        None
-    };
-    let format = section.choice(source, "format", FORMATS);
-    let path = section.required(source, "path");
-    let default_semantics: &[(&str, bool)] = match format {
-        Some(Format::Ut1) => &[("suffix", true), ("exact", false)],
-        _ => &[("exact", false), ("suffix", true)],
-    };
-    if matches!(format, Some(Format::Domains | Format::Mixed)) && !section.has("semantics") {
-        let remedy = "say semantics = \"exact\" (the name alone) or \"suffix\" (all below it too)";
-        source.problem(at, "[[registries]] has no semantics", remedy);
-    }
-    let bare_is_suffix = section.choice(source, "semantics", default_semantics);
-    let percent = section.number(source, "rejected_max_percent", 0..=100);
-    let ids = section.strings(source, "categories");
-    let categories = category_mask(context, "[[registries]] categories", &ids);
-    let directories = directories(&mut section, context);
-    section.finish(context.source);
-    let (id, tier, format, path) = (id?, tier?, format?, path?);
-    let categories = default_categories(context, at, tier, format, categories);
-    let registry = Registry {
-        id: id.value.clone(),
-        line: context.source.line(at),
-        tier,
-        format,
-        path: context.base.join(path.value),
-        bare_is_suffix: bare_is_suffix?,
-        categories,
-        directories,
-        rejected_max_percent: percent.map_or(REJECTED_PERCENT_DEFAULT, |percent| percent.value),
-    };
-    Some((id, registry))
-}
-
-const TIERS: &[(&str, Tier)] = &[
-    ("unified", Tier::Unified),
-    ("nsor", Tier::Nsor),
-    ("local", Tier::Local),
-    ("suspicious", Tier::Suspicious),
-];
-
-const FORMATS: &[(&str, Format)] = &[
-    ("domains", Format::Domains),
-    ("addresses", Format::Addresses),
-    ("mixed", Format::Mixed),
-    ("ut1", Format::Ut1),
-];
-
-/// An entry is in a registry only if it has a category: each tier but the education registry has one
-/// of its own.
-fn default_categories(
-    context: &mut Context<'_>,
-    at: usize,
-    tier: Tier,
-    format: Format,
-    mask: u64,
-) -> u64 {
-    if mask != 0 {
-        return mask;
-    }
-    match tier {
-        Tier::Unified => context.categories.bit(UNLAWFUL).unwrap_or(1),
-        Tier::Suspicious => context.categories.bit(SUSPICIOUS).unwrap_or(1),
-        Tier::Local => 0,
-        Tier::Nsor if format == Format::Ut1 => 0,
-        Tier::Nsor => {
-            let remedy = "add categories = [\"...\"]: a profile blocks by them";
-            context
-                .source
-                .problem(at, "[[registries]] of tier nsor has no categories", remedy);
-            0
-        }
-    }
-}
-
-/// `directories = { porn = "adult", forums = ["forums", "social"] }`
-fn directories(section: &mut Section<'_, '_>, context: &mut Context<'_>) -> Vec<(String, u64)> {
-    let Some(table) = section.table(context.source, "directories") else {
-        return Vec::new();
-    };
-    let mut directories = Vec::new();
-    for (directory, _, value) in table.pairs() {
-        let ids = one_or_more(context.source, "[[registries]] directories", value);
-        let mask = category_mask(context, "[[registries]] directories", &ids);
-        directories.push((directory.to_owned(), mask));
-    }
-    directories
 }
 
 fn profiles(
@@ -547,170 +418,9 @@ fn local_lists(
     lists
 }
 
-fn did_you_mean(hint: Option<&str>, section: &str) -> String {
+pub(super) fn did_you_mean(hint: Option<&str>, section: &str) -> String {
     match hint {
         Some(known) => format!("did you mean \"{known}\"?"),
         None => format!("add it as [[{section}]]"),
     }
-}
-
-fn organisations(
-    root: &mut Section<'_, '_>,
-    context: &mut Context<'_>,
-    profiles: &[Profile],
-) -> Vec<Organisation> {
-    let by_id: HashMap<&str, usize> = profiles
-        .iter()
-        .enumerate()
-        .map(|(at, profile)| (profile.id.as_str(), at))
-        .collect();
-    let mut seen = HashMap::new();
-    let mut organisations = Vec::new();
-    for section in root.tables(context.source, "organisations") {
-        let line = context.source.line(section.at());
-        if let Some((id, organisation)) = organisation(section, context, line, &by_id) {
-            check_unique(context.source, "[[organisations]]", &mut seen, &id);
-            organisations.push(organisation);
-        }
-    }
-    organisations
-}
-
-fn organisation(
-    mut section: Section<'_, '_>,
-    context: &mut Context<'_>,
-    line: u32,
-    profiles: &HashMap<&str, usize>,
-) -> Option<(At<String>, Organisation)> {
-    let at = section.at();
-    let source = &mut *context.source;
-    let id = section.required(source, "id");
-    let name = section
-        .string(source, "name")
-        .map_or_else(String::new, |name| name.value);
-    let realm = section
-        .string(source, "realm")
-        .map_or(DEFAULT_REALM.to_owned(), |realm| realm.value);
-    let texts = section.strings(source, "prefixes");
-    if texts.is_empty() {
-        source.problem(
-            at,
-            "[[organisations]] has no prefixes",
-            "add prefixes = [\"address/length\"]",
-        );
-    }
-    let prefixes = texts
-        .iter()
-        .filter_map(|text| prefix(source, text))
-        .collect();
-    let profile = section.required(source, "profile");
-    let index = profile
-        .as_ref()
-        .and_then(|profile| profiles.get(profile.value.as_str()).copied());
-    if let (Some(profile), None) = (&profile, index) {
-        let hint = nearest(&profile.value, profiles.keys().copied());
-        let what = format!(
-            "[[organisations]] profile: unknown profile \"{}\"",
-            profile.value
-        );
-        source.problem(profile.at, what, did_you_mean(hint, "profiles"));
-    }
-    section.finish(source);
-    let id = id?;
-    let value = id.value.clone();
-    Some((
-        id,
-        Organisation {
-            id: value,
-            name,
-            line,
-            realm,
-            prefixes,
-            profile: index?,
-        },
-    ))
-}
-
-/// A prefix without host bits; a bare address is a prefix of one.
-fn prefix(source: &mut Source, text: &At<String>) -> Option<IpNet> {
-    let parsed = match text.value.split_once('/') {
-        None => text.value.parse::<IpAddr>().ok().map(IpNet::from),
-        Some(_) => text.value.parse::<IpNet>().ok(),
-    };
-    let Some(net) = parsed else {
-        let what = format!(
-            "[[organisations]] prefixes: \"{}\" is no prefix",
-            text.value
-        );
-        source.problem(
-            text.at,
-            what,
-            "write address/length, such as 192.0.2.0/28 or 2001:db8::/56",
-        );
-        return None;
-    };
-    if net.trunc() != net {
-        let what = format!(
-            "[[organisations]] prefixes: \"{}\" has host bits set",
-            text.value
-        );
-        source.problem(text.at, what, format!("write {}", net.trunc()));
-    }
-    Some(net.trunc())
-}
-
-fn check_realms(source: &mut Source, interfaces: &[Interface], organisations: &[Organisation]) {
-    let carried: Vec<&str> = interfaces
-        .iter()
-        .filter(|interface| interface.organisations)
-        .flat_map(|interface| {
-            let vlans = interface.vlans.iter().map(|(_, realm)| realm.as_str());
-            std::iter::once(interface.realm.as_str()).chain(vlans)
-        })
-        .collect();
-    if carried.is_empty() {
-        return;
-    }
-    for organisation in organisations
-        .iter()
-        .filter(|org| !carried.contains(&org.realm.as_str()))
-    {
-        let what = format!(
-            "[[organisations]] realm: no interface carries realm \"{}\"",
-            organisation.realm
-        );
-        let remedy = did_you_mean(
-            nearest(&organisation.realm, carried.iter().copied()),
-            "interfaces",
-        );
-        source.problem_on_line(organisation.line, what, remedy);
-    }
-}
-
-fn infrastructure(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> Vec<Infrastructure> {
-    let source = &mut *context.source;
-    let Some(mut section) = root.table(source, "infrastructure") else {
-        return Vec::new();
-    };
-    let mut addresses = Vec::new();
-    for role in ["portal", "resolvers", "other"] {
-        for text in section.strings(source, role) {
-            match text.value.parse::<IpAddr>() {
-                Ok(address) => {
-                    let line = source.line(text.at);
-                    addresses.push(Infrastructure {
-                        address: address.to_canonical(),
-                        line,
-                        role,
-                    });
-                }
-                Err(_) => {
-                    let what = format!("[infrastructure] {role}: \"{}\" is no address", text.value);
-                    source.problem(text.at, what, "write single IPv4 or IPv6 addresses");
-                }
-            }
-        }
-    }
-    section.finish(source);
-    addresses
 }

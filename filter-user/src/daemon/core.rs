@@ -13,6 +13,7 @@ use crate::kernel::Filter;
 use crate::kernel::filter::Report;
 use crate::load::{Before, Everything};
 use crate::problem::Problem;
+use crate::registry::load::{Freshness, Summary};
 use crate::registry::progress::Progress;
 use crate::state::{State, StateDir};
 use crate::status::Reload;
@@ -131,6 +132,7 @@ impl Core {
         reload.apply_milliseconds = milliseconds(started);
         reload.read_milliseconds = everything.milliseconds;
         reload.notes = self.notes(&everything);
+        everything.summaries.iter().for_each(tell_registry);
         self.keep(everything);
         reload
     }
@@ -148,6 +150,9 @@ impl Core {
     /// Left-out lines, and settings that only a restart changes.
     fn notes(&self, everything: &Everything) -> Vec<String> {
         let mut notes: Vec<String> = everything.notes.iter().map(ToString::to_string).collect();
+        if everything.config.interfaces.is_empty() {
+            notes.push("no [[interfaces]]: the program is attached nowhere".to_owned());
+        }
         let Some(before) = &self.everything else {
             return notes;
         };
@@ -188,6 +193,26 @@ fn succeeded(report: &Report) -> Reload {
 
 fn milliseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A line for each registry that was read.
+fn tell_registry(summary: &Summary) {
+    let counts = &summary.counts;
+    if summary.state == Freshness::Read {
+        info!(
+            "registry {}: {} read, {} kept, {} duplicate, {} rejected, {} not applied, {} ms",
+            summary.id,
+            counts.read,
+            counts.kept,
+            counts.duplicate,
+            counts.rejected,
+            counts.not_applied,
+            counts.milliseconds
+        );
+    }
+    for problem in &summary.rejected {
+        warn!("rejected: {problem}");
+    }
 }
 
 fn tell(reload: &Reload) {

@@ -153,7 +153,7 @@ impl Plan {
 }
 
 /// Makes the tables equal to `desired`. `forget` zeroes the per-processor counters of organisation
-/// numbers that get a new owner.
+/// numbers that become free.
 ///
 /// # Errors
 /// [`KernelError::NeedsNewGeneration`] if it does not fit (nothing was taken away then), or what a

@@ -90,7 +90,7 @@ impl<'a> Buckets<'a> {
 
     /// All slots in order.
     pub fn all(&self) -> impl Iterator<Item = u64> + '_ {
-        self.slots.iter().map(|word| word.load(Ordering::Acquire))
+        self.slots.iter().map(|word| word.load(Ordering::Relaxed))
     }
 
     /// The entry number beside a place; 0 where there is none.
@@ -106,19 +106,35 @@ impl<'a> Buckets<'a> {
     /// Place of a tag.
     #[must_use]
     pub fn find(&self, first: u32, tag: u64) -> Option<u32> {
-        let found = |bucket| places(bucket).find(|place| self.holds(*place, tag));
+        let found = |bucket| self.find_in(bucket, tag);
         found(first).or_else(|| found(other_bucket(first, tag, self.len)))
     }
 
-    fn holds(&self, place: u32, tag: u64) -> bool {
-        let slot = self.slot(place);
-        slot & !VALUE_MASK == tag & !VALUE_MASK && slot & VALUE_MASK != 0
+    fn find_in(&self, bucket: u32, tag: u64) -> Option<u32> {
+        // The tag is equal exactly when nothing is left above the value; 0 is a free slot.
+        let holds = |slot: u64| slot & VALUE_MASK != 0 && (slot ^ tag) & !VALUE_MASK == 0;
+        let mut slots = places(bucket).zip(self.bucket(bucket));
+        slots
+            .find(|(_, word)| holds(word.load(Ordering::Relaxed)))
+            .map(|(place, _)| place)
+    }
+
+    /// The slots of a bucket.
+    fn bucket(&self, bucket: u32) -> &'a [AtomicU64] {
+        let places = places(bucket);
+        self.slots
+            .get(places.start as usize..places.end as usize)
+            .unwrap_or_default()
     }
 
     /// Compares the table with what it shall hold.
     #[must_use]
     pub fn plan(&self, wanted: impl Iterator<Item = Wanted>) -> SlotPlan {
         let mut plan = SlotPlan::default();
+        if self.used() == 0 {
+            plan.adds = wanted.collect();
+            return plan;
+        }
         let mut kept = vec![false; self.slots.len()];
         for want in wanted {
             let Some(place) = self.find(want.first, want.tag) else {
@@ -152,8 +168,13 @@ impl<'a> Buckets<'a> {
         if plan.adds.is_empty() {
             return true;
         }
-        let used = self.all().filter(|slot| *slot != 0).count();
-        (used + plan.adds.len()) * 100 <= self.slots.len() * FULL_PERCENT
+        (self.used() + plan.adds.len()) * 100 <= self.slots.len() * FULL_PERCENT
+    }
+
+    /// Slots in use.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.all().filter(|slot| *slot != 0).count()
     }
 
     /// Changes slots in place.
@@ -214,9 +235,14 @@ impl<'a> Buckets<'a> {
 
     /// The first free place of a bucket and the number of free ones.
     fn free(&self, bucket: u32) -> (Option<u32>, usize) {
-        let mut free = places(bucket).filter(|place| self.slot(*place) == 0);
-        let first = free.next();
-        (first, first.map_or(0, |_| 1 + free.count()))
+        let (mut first, mut count) = (None, 0);
+        for (place, word) in places(bucket).zip(self.bucket(bucket)) {
+            if word.load(Ordering::Relaxed) == 0 {
+                first = first.or(Some(place));
+                count += 1;
+            }
+        }
+        (first, count)
     }
 
     /// Copies keys out of the full buckets of `left`; gives the places to clear after a grace time.

@@ -31,17 +31,20 @@ pub(crate) struct EnrolmentPlan {
     /// Numbers that are free when all is done.
     pub(crate) removals: Vec<u32>,
     pages: Vec<Page>,
-    /// Index lanes to be cleared: realm and upper half of the address.
-    unused: Vec<(u16, u16)>,
+    /// Index lanes to be cleared.
+    unused: Vec<PageAt>,
     blocks6: SlotPlan,
     keys6: Vec<u64>,
     splits6: TriePlan<SplitBytes, u32>,
 }
 
+/// Realm and upper half of the address.
+type PageAt = (u16, u16);
+
 /// A page of the IPv4 index as it shall be.
 #[derive(Debug)]
 struct Page {
-    at: (u16, u16),
+    at: PageAt,
     page: u16,
     ranges: Vec<Range>,
 }
@@ -157,7 +160,7 @@ pub(crate) fn plan(
 fn plan_ipv4(
     tables: &Tables,
     numbered: &[(u16, &Organisation)],
-) -> Result<(Vec<Page>, Vec<(u16, u16)>), KernelError> {
+) -> Result<(Vec<Page>, Vec<PageAt>), KernelError> {
     let wanted = ranges_by_page(numbered);
     let actual = pages_in_use(tables);
     let taken: HashSet<u16> = actual.values().copied().collect();
@@ -186,7 +189,7 @@ fn plan_ipv4(
 }
 
 /// Page numbers by realm and upper half of the address, as the index has them.
-fn pages_in_use(tables: &Tables) -> HashMap<(u16, u16), u16> {
+fn pages_in_use(tables: &Tables) -> HashMap<PageAt, u16> {
     let mut pages = HashMap::new();
     for (at, word) in (0u32..).zip(tables.org4_index.words()) {
         let word = word.load(std::sync::atomic::Ordering::Acquire);
@@ -205,8 +208,8 @@ fn pages_in_use(tables: &Tables) -> HashMap<(u16, u16), u16> {
     pages
 }
 
-fn ranges_by_page(numbered: &[(u16, &Organisation)]) -> BTreeMap<(u16, u16), Vec<Range>> {
-    let mut pages: BTreeMap<(u16, u16), Vec<Range>> = BTreeMap::new();
+fn ranges_by_page(numbered: &[(u16, &Organisation)]) -> BTreeMap<PageAt, Vec<Range>> {
+    let mut pages: BTreeMap<PageAt, Vec<Range>> = BTreeMap::new();
     for (number, org) in numbered {
         for prefix in &org.prefixes {
             let IpNet::V4(net) = prefix else { continue };
@@ -269,7 +272,7 @@ impl Page {
     }
 }
 
-fn set_index(tables: &Tables, at: (u16, u16), page: u16) {
+fn set_index(tables: &Tables, at: PageAt, page: u16) {
     let (realm, upper) = (u32::from(at.0), u32::from(at.1));
     let word = realm.saturating_mul(PAGE_WORDS).saturating_add(upper >> 2);
     set_lane(&tables.org4_index, word, upper & 3, page);
@@ -341,7 +344,7 @@ impl Enrolled6 {
 }
 
 /// First half: rows, then what leads to them; then what no longer leads anywhere.
-/// `forget` zeroes the per-processor counters of numbers that get another owner.
+/// `forget` zeroes the per-processor counters of numbers that become free.
 pub(crate) fn apply(
     tables: &Tables,
     plan: &EnrolmentPlan,
@@ -368,7 +371,11 @@ pub(crate) fn apply(
     if !plan.removals.is_empty() {
         // A packet that found the number just now still reads its row.
         grace.wait();
+        forget(&plan.removals)?;
         for number in &plan.removals {
+            tables
+                .category_counters
+                .set(*number, CategoryCounters { packets: [0; 64] });
             tables.orgs.set(*number, Org::default());
         }
     }

@@ -17,6 +17,9 @@ use crate::desired::{Desired, InterfaceRow, MplsReply};
 /// Multipliers tried before the interfaces count as too many.
 const TRIES: u32 = 1 << 20;
 
+/// A word of four VLANs without a realm.
+const NO_REALMS: u64 = REALM_NONE as u64 * 0x0001_0001_0001_0001;
+
 /// What is to be done to the interfaces.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct InterfacePlan {
@@ -151,8 +154,7 @@ impl VlanBlocks {
                 .pop()
                 .ok_or(KernelError::NeedsNewGeneration("VLAN tables"))?,
         };
-        let mut image = vec![u64::MAX; VLAN_WORDS as usize];
-        debug_assert_eq!(u64::MAX & 0xffff, u64::from(REALM_NONE));
+        let mut image = vec![NO_REALMS; VLAN_WORDS as usize];
         for (vlan, realm) in &row.vlan_realms {
             if let Some(word) = image.get_mut(usize::from(vlan >> 2)) {
                 let shift = (vlan & 3) * 16;

@@ -125,9 +125,10 @@ impl Pins {
         fs::remove_file(&path).map_err(KernelError::io(format!("removing {}", path.display())))
     }
 
-    /// Unmounts the file system if nothing is left in it.
+    /// Unmounts the file system if nothing of ours is left in it (the kernel puts two listings of its
+    /// own into every one).
     pub(crate) fn unmount_if_empty(&self) -> Result<(), KernelError> {
-        if !self.names()?.is_empty() {
+        if !self.links()?.is_empty() || !self.generations()?.is_empty() {
             return Ok(());
         }
         let action = || format!("unmounting {}", self.root.display());

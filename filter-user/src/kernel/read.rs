@@ -69,7 +69,7 @@ impl Counters {
         Ok(rows.iter().fold(0, |sum: u64, row| sum.wrapping_add(*row)))
     }
 
-    /// Zeroes the counters of organisation numbers that get another owner.
+    /// Zeroes the counters of organisation numbers that become free.
     ///
     /// # Errors
     /// If a row cannot be written.

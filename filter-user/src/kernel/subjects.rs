@@ -62,8 +62,12 @@ pub(crate) fn add(
     plan: &SubjectPlan,
     grace: Grace,
 ) -> Result<(), KernelError> {
-    let keys = || subjects.iter().map(|subject| subject.key);
-    raise_bits(&tables.subject_bloom, keys());
+    if !plan.slots.adds.is_empty() {
+        raise_bits(
+            &tables.subject_bloom,
+            subjects.iter().map(|subject| subject.key),
+        );
+    }
     let mut control = tables.control_row();
     if control.bloom_len == 0 && !subjects.is_empty() {
         (control.bloom_base, control.bloom_len) = (0, tables.subject_bloom.rows());

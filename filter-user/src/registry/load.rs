@@ -189,18 +189,6 @@ fn refuse(
     kept_before: &KeptBefore,
 ) -> Vec<Problem> {
     let counts = &summary.counts;
-    let had = kept_before.get(&registry.id).copied().unwrap_or(0);
-    if counts.kept == 0 && had > 0 {
-        let what = format!(
-            "registry {} is empty, and held {had} entries before",
-            registry.id
-        );
-        return vec![Problem::of_file(
-            &registry.path,
-            what,
-            "deliver the file again; to empty it on purpose, take the registry out of the configuration",
-        )];
-    }
     let percent = counts.rejected_percent();
     if percent > u64::from(registry.rejected_max_percent) {
         let what = format!(
@@ -212,6 +200,18 @@ fn refuse(
         let mut problems = vec![Problem::of_file(&registry.path, what, remedy)];
         problems.extend(summary.rejected.iter().cloned());
         return problems;
+    }
+    let had = kept_before.get(&registry.id).copied().unwrap_or(0);
+    if counts.kept == 0 && had > 0 {
+        let what = format!(
+            "registry {} is empty, and held {had} entries before",
+            registry.id
+        );
+        return vec![Problem::of_file(
+            &registry.path,
+            what,
+            "deliver the file again; to empty it on purpose, take the registry out of the configuration",
+        )];
     }
     Vec::new()
 }

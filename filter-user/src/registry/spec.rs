@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Reading, Spec};
 use crate::categories::Categories;
 use crate::config::{Config, Format, Registry, Tier};
-use crate::normalise::{Accept, Guards};
+use crate::normalise::Accept;
 use crate::problem::{Problem, nearest};
 
 /// The files of all registries, with notes on what is left out.
@@ -56,7 +56,7 @@ fn plain(index: usize, registry: &Registry, accept: Accept, seed: u64) -> Spec {
             path: registry.path.clone(),
             accept,
             bare_is_suffix: registry.bare_is_suffix,
-            guards: Guards::ALL,
+            guards: registry.guards,
             seed,
         },
         not_applied: None,

@@ -233,7 +233,7 @@ mod tests {
             (true, true)
         );
         assert_eq!((read(7).fragment, read(7).ports.is_some()), (true, false));
-        assert_eq!(read(0x4000).fragment, false, "do not fragment");
+        assert!(!read(0x4000).fragment, "do not fragment");
     }
 
     #[test]

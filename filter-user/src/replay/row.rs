@@ -185,8 +185,8 @@ impl<'a> Output<'a> {
         )?;
         writeln!(
             self.to,
-            "{:>7}  {:<20} {:<5} {:<8} {:<6} {:<24} {:<16} {:<32} {}",
-            "frame", "org", "proto", "verdict", "action", "reason", "category", "name", "flow"
+            "{:>7}  {:<20} {:<5} {:<8} {:<6} {:<24} {:<16} {:<32} flow",
+            "frame", "org", "proto", "verdict", "action", "reason", "category", "name"
         )
     }
 

@@ -39,7 +39,12 @@ fn resident_mib() -> u64 {
     kib.unwrap_or(0) / 1024
 }
 
-fn filling(measure: &'static str, rig: &Rig, applied: filter_user::kernel::Applied, load: Load) -> Filling {
+fn filling(
+    measure: &'static str,
+    rig: &Rig,
+    applied: filter_user::kernel::Applied,
+    load: Load,
+) -> Filling {
     let subjects = applied.subjects;
     Filling {
         measure,

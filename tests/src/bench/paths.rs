@@ -61,11 +61,17 @@ const SEGMENT: usize = 1448;
 const ALLOWED: &str = "aaaaaaaa.fine.example";
 
 fn path(port: u16) -> Path {
-    Path { source: device(), sport: port, ..Path::default() }
+    Path {
+        source: device(),
+        sport: port,
+        ..Path::default()
+    }
 }
 
 fn name_at(frame: &[u8], name: &str) -> Result<u32> {
-    let at = frame.windows(name.len()).position(|window| window == name.as_bytes());
+    let at = frame
+        .windows(name.len())
+        .position(|window| window == name.as_bytes());
     Ok(u32::try_from(at.context("the name is not in the frame")?)?)
 }
 
@@ -75,7 +81,12 @@ fn state_after(rig: &Rig, frames: &[Vec<u8>]) -> Result<(Plan, u32)> {
         word.store(0, std::sync::atomic::Ordering::Relaxed);
     }
     for row in 0..rig.tables.hellos.rows() {
-        if let Some(stamp) = rig.tables.hellos.row_words(row).and_then(|words| words.get(2)) {
+        if let Some(stamp) = rig
+            .tables
+            .hellos
+            .row_words(row)
+            .and_then(|words| words.get(2))
+        {
             stamp.store(0, std::sync::atomic::Ordering::Relaxed);
         }
     }
@@ -109,17 +120,33 @@ fn case(
     reason: Option<Reason>,
 ) -> Case {
     let reason = reason.map_or(0, Reason::number);
-    Case { path, keys, budget, frame, plan, reason, filter: Vec::new(), floor: Vec::new() }
+    Case {
+        path,
+        keys,
+        budget,
+        frame,
+        plan,
+        reason,
+        filter: Vec::new(),
+        floor: Vec::new(),
+    }
 }
 
 /// Frames of nobody and of judged flows.
 fn plain_cases(rig: &Rig) -> Result<Vec<Case>> {
-    let foreign = Path { source: "203.0.113.9".parse()?, ..path(5000) };
+    let foreign = Path {
+        source: "203.0.113.9".parse()?,
+        ..path(5000)
+    };
     let foreign = foreign.data(FIRST, &[0x17; 1000]);
     let device_path = path(5001);
     let hello = Hello::named(ALLOWED).bytes();
     let data = device_path.data(FIRST + 5000, &[0x17; 1000].map(|byte: u8| byte ^ 0x40));
-    let start = [device_path.syn(FIRST), device_path.data(FIRST, &hello), data.clone()];
+    let start = [
+        device_path.syn(FIRST),
+        device_path.data(FIRST, &hello),
+        data.clone(),
+    ];
     let (judged, _) = state_after(rig, &start)?;
     let ack = device_path.tcp(FIRST + 5000, ACK, &[]);
     // Any source but 100.64.0.0/10, any destination in 198.0.0.0/8.
@@ -127,9 +154,30 @@ fn plain_cases(rig: &Rig) -> Result<Vec<Case>> {
     let random_destination = judged.number(DESTINATION_AT, 0xff00_0000, 198 << 24);
     Ok(vec![
         case("not_enrolled", "hot", 7, foreign.clone(), None, None),
-        case("not_enrolled_random", "cold", 50, foreign, Some(random_source), None),
-        case("enrolled_ack", "hot", 15, ack, None, Some(Reason::PassNoPayload)),
-        case("enrolled_data", "hot", 30, data.clone(), Some(judged), Some(Reason::PassData)),
+        case(
+            "not_enrolled_random",
+            "cold",
+            50,
+            foreign,
+            Some(random_source),
+            None,
+        ),
+        case(
+            "enrolled_ack",
+            "hot",
+            15,
+            ack,
+            None,
+            Some(Reason::PassNoPayload),
+        ),
+        case(
+            "enrolled_data",
+            "hot",
+            30,
+            data.clone(),
+            Some(judged),
+            Some(Reason::PassData),
+        ),
         case(
             "enrolled_data_random",
             "cold",
@@ -149,7 +197,14 @@ fn syn_cases(rig: &Rig) -> Result<Vec<Case>> {
     // The source port is drawn: flows in sets at random.
     let random = Plan::IDLE.number(PORTS_AT, 0x0000_ffff, 443);
     Ok(vec![
-        case("syn", "hot", 60, syn.clone(), Some(empty), Some(Reason::PassSyn)),
+        case(
+            "syn",
+            "hot",
+            60,
+            syn.clone(),
+            Some(empty),
+            Some(Reason::PassSyn),
+        ),
         case("syn", "cold", 60, syn, Some(random), Some(Reason::PassSyn)),
     ])
 }
@@ -160,12 +215,24 @@ fn hello_cases(rig: &Rig) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for (path, name, budget, reason) in [
         ("hello_allowed", ALLOWED, 100, Reason::PassHelloName),
-        ("hello_blocked", blocked.as_str(), 130, Reason::BlockNsorName),
+        (
+            "hello_blocked",
+            blocked.as_str(),
+            130,
+            Reason::BlockNsorName,
+        ),
     ] {
         let frame = device_path.data(FIRST, &Hello::named(name).bytes());
         let (plan, _) = state_after(rig, &[device_path.syn(FIRST)])?;
         let cold = plan.letters(name_at(&frame, name)?);
-        cases.push(case(path, "hot", budget, frame.clone(), Some(plan), Some(reason)));
+        cases.push(case(
+            path,
+            "hot",
+            budget,
+            frame.clone(),
+            Some(plan),
+            Some(reason),
+        ));
         cases.push(case(path, "cold", budget, frame, Some(cold), Some(reason)));
     }
     Ok(cases)
@@ -173,22 +240,54 @@ fn hello_cases(rig: &Rig) -> Result<Vec<Case>> {
 
 fn post_quantum_cases(rig: &Rig) -> Result<Vec<Case>> {
     let device_path = path(5004);
-    let hello = Hello { post_quantum: true, position: LAST, ..Hello::named(ALLOWED) }.bytes();
-    let (first, second) = hello.split_at_checked(SEGMENT).context("the hello is too short")?;
+    let hello = Hello {
+        post_quantum: true,
+        position: LAST,
+        ..Hello::named(ALLOWED)
+    }
+    .bytes();
+    let (first, second) = hello
+        .split_at_checked(SEGMENT)
+        .context("the hello is too short")?;
     let first = device_path.data(FIRST, first);
     let second = device_path.data(FIRST + u32::try_from(SEGMENT)?, second);
     let (before, _) = state_after(rig, &[device_path.syn(FIRST)])?;
     let (between, _) = state_after(rig, &[device_path.syn(FIRST), first.clone()])?;
     // The row that the first segment takes is put back to "free" before each iteration.
     let row = (0..rig.tables.hellos.rows())
-        .find(|row| words::<8, _>(&rig.tables.hellos, *row).get(2).is_some_and(|word| *word != 0))
+        .find(|row| {
+            words::<8, _>(&rig.tables.hellos, *row)
+                .get(2)
+                .is_some_and(|word| *word != 0)
+        })
         .context("the first segment took no row")?;
     let before = before.hello(row, [0; 8]);
     let cold = between.letters(name_at(&second, ALLOWED)?);
     Ok(vec![
-        case("pq_first", "hot", 300, first, Some(before), Some(Reason::PassHelloPart)),
-        case("pq_second", "hot", 300, second.clone(), Some(between), Some(Reason::PassHelloName)),
-        case("pq_second", "cold", 300, second, Some(cold), Some(Reason::PassHelloName)),
+        case(
+            "pq_first",
+            "hot",
+            300,
+            first,
+            Some(before),
+            Some(Reason::PassHelloPart),
+        ),
+        case(
+            "pq_second",
+            "hot",
+            300,
+            second.clone(),
+            Some(between),
+            Some(Reason::PassHelloName),
+        ),
+        case(
+            "pq_second",
+            "cold",
+            300,
+            second,
+            Some(cold),
+            Some(Reason::PassHelloName),
+        ),
     ])
 }
 
@@ -215,7 +314,12 @@ fn verify(rig: &Rig, runner: &mut Runner<'_>, case: &Case) -> Result<()> {
     let (_, outcome) = runner.frame(&frame, None)?;
     if outcome.reason != case.reason {
         let label = |number| Reason::from_number(number).map_or("untouched", Reason::label);
-        bail!("{}: {} instead of {}", case.path, label(outcome.reason), label(case.reason));
+        bail!(
+            "{}: {} instead of {}",
+            case.path,
+            label(outcome.reason),
+            label(case.reason)
+        );
     }
     Ok(())
 }
@@ -244,7 +348,10 @@ pub fn measure_all(rig: &Rig, load: Load, rounds: u32) -> Result<Vec<Row>> {
         floors.push(run(rig.floor.fd(), &frame, None, 100_000)?.nanoseconds);
     }
     let floor_ns = floors.into_iter().min().unwrap_or(0);
-    Ok(cases.into_iter().map(|case| row(case, load, floor_ns)).collect())
+    Ok(cases
+        .into_iter()
+        .map(|case| row(case, load, floor_ns))
+        .collect())
 }
 
 fn row(mut case: Case, load: Load, floor_ns: u32) -> Row {

@@ -89,7 +89,10 @@ impl Pins {
     fn new() -> Result<Pins> {
         let path = std::env::temp_dir().join(format!("schoolgate-bench-{}", std::process::id()));
         fs::create_dir_all(&path)?;
-        let mount = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&path).status()?;
+        let mount = Command::new("mount")
+            .args(["-t", "bpf", "bpf"])
+            .arg(&path)
+            .status()?;
         if !mount.success() {
             bail!("cannot mount a BPF file system at {}", path.display());
         }
@@ -126,7 +129,10 @@ fn bench_object() -> Result<Vec<u8>> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../target/ebpf/bpfel-unknown-none/release/schoolgate-bench-xdp");
     fs::read(&beside).with_context(|| {
-        format!("{} is missing: run `cargo xtask build` first", beside.display())
+        format!(
+            "{} is missing: run `cargo xtask build` first",
+            beside.display()
+        )
     })
 }
 
@@ -153,11 +159,22 @@ impl Rig {
             loader.map_max_entries(name, map.info()?.max_entries());
         }
         let mut prepare = loader.load(&bench_object()?)?;
-        let program: &mut Xdp =
-            prepare.program_mut("prepare").context("no program `prepare`")?.try_into()?;
+        let program: &mut Xdp = prepare
+            .program_mut("prepare")
+            .context("no program `prepare`")?
+            .try_into()?;
         program.load()?;
         let plan = Array::map(map_of(&prepare, "PLAN")?.fd().as_fd(), 1)?;
-        Ok(Rig { filter, floor, maps, tables, applied, prepare, plan, _pins: pins })
+        Ok(Rig {
+            filter,
+            floor,
+            maps,
+            tables,
+            applied,
+            prepare,
+            plan,
+            _pins: pins,
+        })
     }
 
     /// Sets what is done before each iteration, and the program that follows.
@@ -175,8 +192,11 @@ impl Rig {
     /// # Errors
     /// If it is not loaded, which `new` has made sure of.
     pub fn preparing(&self) -> Result<BorrowedFd<'_>> {
-        let program: &Xdp =
-            self.prepare.program("prepare").context("no program `prepare`")?.try_into()?;
+        let program: &Xdp = self
+            .prepare
+            .program("prepare")
+            .context("no program `prepare`")?
+            .try_into()?;
         Ok(program.fd()?.as_fd())
     }
 }

@@ -21,7 +21,10 @@ pub const BLOCKED: &str = "bad.example";
 /// of the names differ with it.
 #[must_use]
 pub fn desired(seed: u64, load: Load, salt: u32, changed: u32) -> Desired {
-    let blocked = Tiers { nsor: CATEGORY, ..Tiers::default() };
+    let blocked = Tiers {
+        nsor: CATEGORY,
+        ..Tiers::default()
+    };
     Desired {
         realms: 1,
         interfaces: vec![InterfaceRow {
@@ -34,8 +37,14 @@ pub fn desired(seed: u64, load: Load, salt: u32, changed: u32) -> Desired {
         }],
         classes: vec![
             Class::default(),
-            Class { exact: blocked, suffix: blocked },
-            Class { exact: blocked, suffix: Tiers::default() },
+            Class {
+                exact: blocked,
+                suffix: blocked,
+            },
+            Class {
+                exact: blocked,
+                suffix: Tiers::default(),
+            },
         ],
         subjects: subjects(seed, load, salt, changed),
         organisations: organisations(load.orgs),
@@ -61,13 +70,21 @@ fn subjects(seed: u64, load: Load, salt: u32, changed: u32) -> Vec<Subject> {
     subjects.sort_unstable();
     subjects.dedup_by_key(|(key, _)| *key);
     // Any number that stays with its key will do for an entry's.
-    let entry = |(key, class): (u64, u16)| Subject { key, class, entry: 1 + (key >> 40) as u32 };
+    let entry = |(key, class): (u64, u16)| Subject {
+        key,
+        class,
+        entry: 1 + (key >> 40) as u32,
+    };
     subjects.into_iter().map(entry).collect()
 }
 
 /// `count` schools of 64 addresses each, from 100.64.0.0 on.
 fn organisations(count: u32) -> Vec<Organisation> {
-    let policy = Policy { block: CATEGORY, action: Action::Drop as u32, ..Policy::default() };
+    let policy = Policy {
+        block: CATEGORY,
+        action: Action::Drop as u32,
+        ..Policy::default()
+    };
     let school = |number: u32| {
         let first = Ipv4Addr::from(u32::from(Ipv4Addr::new(100, 64, 0, 0)) + number * 64);
         let net = Ipv4Net::new(first, 26).unwrap_or_default();

@@ -20,7 +20,11 @@ struct Options {
 }
 
 fn options() -> Result<Options> {
-    let mut options = Options { json: false, rounds: 25, sizes: SIZES.to_vec() };
+    let mut options = Options {
+        json: false,
+        rounds: 25,
+        sizes: SIZES.to_vec(),
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -38,7 +42,11 @@ fn print_row(row: &Row, json: bool) -> Result<()> {
         println!("{}", serde_json::to_string(row)?);
         return Ok(());
     }
-    let over = if row.over_floor_ns > i64::from(row.budget_ns) { "  over budget" } else { "" };
+    let over = if row.over_floor_ns > i64::from(row.budget_ns) {
+        "  over budget"
+    } else {
+        ""
+    };
     println!(
         "{:<22} {:<5} {:>6} {:>8} {:>7} {:>10} {:>10} {:>7}{over}",
         row.path,
@@ -72,7 +80,11 @@ fn print_filling(filling: &Filling, json: bool) -> Result<()> {
 fn run(options: &Options) -> Result<()> {
     let seed = Seed(0x5eed_0123_4567_89ab);
     for size in &options.sizes {
-        let load = Load { domains: *size, addresses: *size, orgs: ORGS };
+        let load = Load {
+            domains: *size,
+            addresses: *size,
+            orgs: ORGS,
+        };
         let desired = state::desired(seed.0, load, 0, 0);
         let rig = Rig::new(&desired, seed)?;
         drop(desired);

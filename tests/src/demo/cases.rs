@@ -137,7 +137,7 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        title: "the neighbour, of no organisation: never touched, never counted",
+        title: "the neighbour, of no organisation: never touched, never counted (the school is off now)",
         cases: &[
             neighbour(Program::Curl, EXACT, V4),
             neighbour(Program::Curl, EDUCATION, V6),
@@ -216,6 +216,11 @@ impl Case {
             Expect::Reset => *ended == Ended::Reset,
             Expect::Refused => *ended == Ended::Refused,
         }
+    }
+
+    /// Whether the client's kernel cuts the ClientHello into segments of 68 bytes.
+    pub(super) fn is_in_small_segments(&self) -> bool {
+        self.to == MANY
     }
 
     /// What is asked for: the name, or the address where that is what the case is about.

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use filter_common::reason::Reason;
+
 use super::cases::Case;
 use crate::lab::daemon::{CONFIG, Counts, Daemon, Site, growth, program};
 use crate::lab::namespace::Namespace;
@@ -73,7 +75,12 @@ impl Counted {
     /// Whether the case's reason was counted, or nothing at all where it has none.
     pub(super) fn is_right_for(&self, case: &Case) -> bool {
         match case.reason {
-            Some(reason) => self.0.contains_key(reason.label()),
+            Some(reason) => {
+                // A ClientHello in small segments is one that passed in part before it was judged.
+                let parts = !case.is_in_small_segments()
+                    || self.0.contains_key(Reason::PassHelloPart.label());
+                parts && self.0.contains_key(reason.label())
+            }
             None => self.0.is_empty(),
         }
     }

@@ -31,7 +31,7 @@ impl Row<'_> {
         let expected = self.case.expect.label();
         format!(
             "{mark} {}",
-            line([&client, &name, expected, &seen, &self.counted, &seconds])
+            line([&client, &name, expected, seen, &self.counted, &seconds])
         )
     }
 }

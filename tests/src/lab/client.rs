@@ -37,13 +37,13 @@ impl Ended {
 
     /// One word for tables.
     #[must_use]
-    pub fn word(&self) -> String {
+    pub fn word(&self) -> &'static str {
         match self {
-            Ended::Page(_) => "page".into(),
-            Ended::Reset => "reset".into(),
-            Ended::Refused => "refused".into(),
-            Ended::Silence => "silence".into(),
-            Ended::Other(reason) => reason.clone(),
+            Ended::Page(_) => "page",
+            Ended::Reset => "reset",
+            Ended::Refused => "refused",
+            Ended::Silence => "silence",
+            Ended::Other(_) => "other",
         }
     }
 }

@@ -116,11 +116,12 @@ pub fn chromium(
 ) -> anyhow::Result<(Ended, Duration)> {
     let profile = TempDir::new()?;
     let done = run_chromium(namespace, profile.path(), name, to)?;
+    let failed = |how: &str| done.stdout.contains(how) || done.stderr.contains(how);
     let ended = if done.stdout.contains(&format!("served as {name}")) {
         Ended::Page(page(name))
-    } else if done.stdout.contains("ERR_CONNECTION_RESET") {
+    } else if failed("ERR_CONNECTION_RESET") {
         Ended::Reset
-    } else if done.stdout.contains("ERR_CONNECTION_REFUSED") {
+    } else if failed("ERR_CONNECTION_REFUSED") {
         Ended::Refused
     } else if done.code.is_none() {
         Ended::Silence

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -121,9 +123,23 @@ impl Site {
     /// # Errors
     /// See [`Site::start`].
     pub fn start_program(&self, edge: &Namespace, program: &Path) -> anyhow::Result<Daemon> {
+        let mut daemon = self.launch(edge, program)?;
+        daemon.wait_for("READY=1")?;
+        Ok(daemon)
+    }
+
+    /// Starts the daemon in `edge` without waiting for it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_only(&self, edge: &Namespace) -> anyhow::Result<Daemon> {
+        self.launch(edge, &self.program)
+    }
+
+    fn launch(&self, edge: &Namespace, program: &Path) -> anyhow::Result<Daemon> {
         let path = self.path(&format!("notify-{}", unique()));
         let notify = UnixDatagram::bind(&path).context("binding the notify socket")?;
-        notify.set_read_timeout(Some(Duration::from_millis(20)))?;
+        notify.set_read_timeout(Some(Duration::from_millis(50)))?;
         let mut command = edge.command(program);
         command
             .arg("run")
@@ -131,9 +147,10 @@ impl Site {
             .arg(self.path(CONFIG))
             .env("NOTIFY_SOCKET", &path);
         let process = Process::start(command)?;
-        let mut daemon = Daemon { process, notify };
-        daemon.wait_for("READY=1")?;
-        Ok(daemon)
+        Ok(Daemon {
+            process,
+            told: listen(notify),
+        })
     }
 
     /// Runs a command of the program: `schoolgate ARGUMENTS -c CONFIG`.
@@ -143,6 +160,19 @@ impl Site {
     pub fn ask(&self, edge: &Namespace, arguments: &[&str]) -> anyhow::Result<Finished> {
         let mut command = edge.command(&self.program);
         command.args(arguments).arg("-c").arg(self.path(CONFIG));
+        process::run(command, LIMIT)
+    }
+
+    /// Asks the daemon itself, by its control socket and without the configuration.
+    ///
+    /// # Errors
+    /// See [`Site::ask`].
+    pub fn ask_daemon(&self, edge: &Namespace, arguments: &[&str]) -> anyhow::Result<Finished> {
+        let mut command = edge.command(&self.program);
+        command
+            .args(arguments)
+            .arg("--socket")
+            .arg(self.path("run/control.sock"));
         process::run(command, LIMIT)
     }
 
@@ -213,7 +243,28 @@ impl Drop for Site {
 #[derive(Debug)]
 pub struct Daemon {
     process: Process,
-    notify: UnixDatagram,
+    /// What it told its service manager and nobody has waited for yet.
+    told: Receiver<String>,
+}
+
+/// Reads what the daemon tells on a thread, so that it never has to wait for a reader. The thread
+/// ends soon after the receiver is gone.
+fn listen(notify: UnixDatagram) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        loop {
+            let text = match notify.recv(&mut buffer) {
+                Ok(length) => String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => "".into(),
+                Err(_) => return,
+            };
+            if sender.send(text.into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 impl Daemon {
@@ -228,29 +279,19 @@ impl Daemon {
     /// It ends, or says nothing of the kind in time; the message holds what it said.
     pub fn wait_for(&mut self, line: &str) -> anyhow::Result<()> {
         let deadline = Instant::now() + LIMIT;
-        let mut buffer = [0; 4096];
         while Instant::now() < deadline {
-            if let Some(text) = self.told(&mut buffer)?
-                && text.lines().any(|told| told == line)
-            {
+            let told = self
+                .told
+                .recv_timeout(LIMIT)
+                .context("the notify socket is gone")?;
+            if told.lines().any(|told| told == line) {
                 return Ok(());
             }
-            if !self.process.is_running() {
+            if told.is_empty() && !self.process.is_running() {
                 bail!("schoolgate ended before {line}: {}", self.process.stderr());
             }
         }
         bail!("schoolgate did not tell {line}: {}", self.process.stderr())
-    }
-
-    fn told(&self, buffer: &mut [u8]) -> anyhow::Result<Option<String>> {
-        match self.notify.recv(buffer) {
-            Ok(length) => {
-                let bytes = buffer.get(..length).unwrap_or_default();
-                Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error).context("reading the notify socket"),
-        }
     }
 
     /// Tells it by SIGHUP to read everything again.

@@ -10,6 +10,7 @@ pub mod commands;
 pub mod daemon;
 pub mod device;
 pub mod namespace;
+pub mod nobody;
 pub mod pki;
 pub mod process;
 pub mod scene;
