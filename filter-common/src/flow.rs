@@ -10,7 +10,7 @@
 
 use crate::abi::{FlowKey, FlowSet};
 use crate::limits::{HOLDS_MAX, SEGMENT_HASHES, SYN_NEAR, WAYS};
-use crate::pipeline::{World, decide_into_outcome, draining, nameless, tcp};
+use crate::pipeline::{World, decide_into_outcome, draining, nameless, need_policy, tcp};
 use crate::reason::Reason;
 use crate::rule::Moment;
 use crate::table::{finish, fold};
@@ -251,10 +251,12 @@ fn syn_claimed<W: World>(world: &mut W, now_ms: u32) -> Reason {
     Reason::PassSyn
 }
 
-/// A segment with payload that the straight path of a judged flow did not take.
+/// A segment with payload that the straight path of a judged flow did not take. The facts hold the
+/// flow's key, and its set in `spare[0]`.
 #[inline(always)]
 pub fn payload<W: World>(world: &mut W) -> u32 {
-    let set = key_into_facts(world);
+    need_policy(world);
+    let set = world.facts().spare[0];
     if !world.open_flows(set) {
         return Reason::RefuseInternal.number();
     }

@@ -47,7 +47,7 @@ pub trait World: Sized {
     fn packet(&self) -> Self::Packet;
     /// Number of the interface it came from.
     fn ifindex(&self) -> u32;
-    /// Milliseconds of a coarse monotonic clock.
+    /// Milliseconds (of 2^20 nanoseconds: a shift, not a division) of a coarse monotonic clock.
     fn now_ms(&self) -> u32;
     /// Nanoseconds of the monotonic clock.
     fn now_ns(&self) -> u64;
@@ -78,6 +78,11 @@ pub trait World: Sized {
 
     /// The row of `CONTROL`.
     fn control(&self) -> &Control;
+    /// Finds the row of `SCRATCH`; false: there is none. Before it, [`World::facts`] must not be asked for:
+    /// the packet of an address that is not enrolled does not pay for it.
+    fn open_facts(&mut self) -> bool {
+        true
+    }
     /// The row of `SCRATCH`.
     fn facts(&mut self) -> &mut Scratch;
     /// A row of `INTERFACES`.
@@ -206,7 +211,7 @@ pub fn judge<W: World>(world: &mut W) -> Judged {
     outcome.name_len = 0;
     outcome.category = CATEGORY_NONE;
     outcome.entry = 0;
-    Judged::Enrolled(judge_enrolled(world, org))
+    Judged::Enrolled(judge_enrolled(world))
 }
 
 /// Whose packet is it: reads no further than the source address. `facts` gets the link's facts.
@@ -225,6 +230,9 @@ fn identify<W: World>(world: &mut W) -> Option<u32> {
     // Nothing is written before the address is known to be enrolled.
     let version = if kind == EtherType::IPV4 { 4 } else { 6 };
     let org = identify_address(world, version, 14, interface.realm)?;
+    if !world.open_facts() {
+        return None;
+    }
     let facts = world.facts();
     facts.l3 = 14;
     facts.version = version;
@@ -238,6 +246,9 @@ fn identify<W: World>(world: &mut W) -> Option<u32> {
 /// As [`identify`], behind tags, labels or PPPoE.
 #[inline(always)]
 fn identify_tagged<W: World>(world: &mut W, row: u32, interface: Interface) -> Option<u32> {
+    if !world.open_facts() {
+        return None;
+    }
     world.call_link();
     let facts = world.facts();
     let (vlan, l3, version) = (facts.spare[0], facts.l3, facts.version);
@@ -321,35 +332,54 @@ fn identify_ipv6<W: World>(world: &mut W, l3: u32, realm: u32) -> Option<u32> {
     if org != ORG6_SPLIT_MARK {
         return Some(org);
     }
+    if !world.open_facts() {
+        return None;
+    }
     let facts = world.facts();
     facts.source = [header.be32(8), header.be32(12), header.be32(16), header.be32(20)];
     Some(world.org6_split(realm))
 }
 
 #[inline(always)]
-fn judge_enrolled<W: World>(world: &mut W, org: u32) -> u32 {
+fn judge_enrolled<W: World>(world: &mut W) -> u32 {
     if world.control().flags & CONTROL_PASS_ALL != 0 {
         return Reason::PassAll.number();
     }
-    let Some(row) = world.org(org) else { return Reason::RefuseInternal.number() };
-    let (policy, bypass_until) = (row.policy, row.bypass_until_ns);
-    let bypass = bypass_until != 0 && world.now_ns() < bypass_until;
     let facts = world.facts();
-    facts.policy = policy;
-    facts.bypass = bypass as u32;
-    facts.best.clear();
-    let l3 = facts.l3;
+    facts.policy = POLICY_UNKNOWN;
+    let (l3, version) = (facts.l3, facts.version);
     let l3 = world.forget(l3);
-    let network = if world.facts().version == 4 { ipv4(world, l3) } else { ipv6(world, l3) };
+    let network = if version == 4 { ipv4(world, l3) } else { ipv6(world, l3) };
     let Some(fragment) = network else { return Reason::RefuseMalformed.number() };
-    let step = world.facts().best.step;
-    if step != Step::Pass as u32 || world.facts().best.nsor_category != CATEGORY_NONE {
+    // Only an entry that matched has made the policy known.
+    if world.facts().policy != POLICY_UNKNOWN {
         let reason = decide_into_outcome(world, Moment::Address);
         if reason != 0 {
             return address_decided(world, fragment, reason);
         }
     }
     transport(world, fragment)
+}
+
+/// `Scratch::policy` while nothing has asked for it: most packets need no policy.
+const POLICY_UNKNOWN: u32 = u32::MAX;
+
+/// Puts the organisation's policy and bypass into the facts, and clears the deciding entry, once a
+/// packet.
+#[inline(always)]
+pub fn need_policy<W: World>(world: &mut W) {
+    let facts = world.facts();
+    if facts.policy != POLICY_UNKNOWN {
+        return;
+    }
+    let org = facts.outcome.org;
+    let Some(row) = world.org(org) else { return };
+    let (policy, until) = (row.policy, row.bypass_until_ns);
+    let bypass = until != 0 && world.now_ns() < until;
+    let facts = world.facts();
+    facts.policy = policy;
+    facts.bypass = bypass as u32;
+    facts.best.clear();
 }
 
 /// The address decided before the transport header was read: a reset needs its facts.
@@ -383,10 +413,11 @@ fn ipv4<W: World>(world: &mut W, l3: u32) -> Option<u32> {
     if net4_used != 0 {
         let bits = world.net4_bits(destination >> 14)?;
         if bits >> (destination >> 8 & 63) & 1 != 0 {
+            need_policy(world);
             world.call_net();
         }
     }
-    probe(world, ipv4_key(seed, destination), 0, 0);
+    probe_address(world, ipv4_key(seed, destination));
     Some(network.fragment)
 }
 
@@ -409,10 +440,11 @@ fn ipv6<W: World>(world: &mut W, l3: u32) -> Option<u32> {
         let key = net6_key(seed, high);
         let bits = bloom_bits(key);
         if world.net6_bloom(position(key, net6_len))? & bits == bits {
+            need_policy(world);
             world.call_net();
         }
     }
-    probe(world, ipv6_key(seed, high, low), 0, 0);
+    probe_address(world, ipv6_key(seed, high, low));
     if !is_extension(network.protocol) {
         return Some(FRAGMENT_NONE);
     }
@@ -430,14 +462,27 @@ const TOO_MANY: u32 = 3;
 /// [`subject_found`]), both 0 tell an address.
 #[inline(always)]
 fn probe<W: World>(world: &mut W, key: u64, dot: u64, left: u32) {
+    if in_bloom(world, key) {
+        world.call_subject(key, dot, left);
+    }
+}
+
+/// [`probe`] for a destination address.
+#[inline(always)]
+fn probe_address<W: World>(world: &mut W, key: u64) {
+    if in_bloom(world, key) {
+        need_policy(world);
+        world.call_subject(key, 0, 0);
+    }
+}
+
+/// Whether the Bloom filter of names and addresses may hold a key.
+#[inline(always)]
+fn in_bloom<W: World>(world: &W, key: u64) -> bool {
     let control = world.control();
     let word = control.bloom_base.wrapping_add(position(key, control.bloom_len));
     let bits = bloom_bits(key);
-    if let Some(word) = world.subject_bloom(word)
-        && word & bits == bits
-    {
-        world.call_subject(key, dot, left);
-    }
+    world.subject_bloom(word).is_some_and(|word| word & bits == bits)
 }
 
 /// Looks a key up in the table behind the Bloom filter and takes the entry into account. `dot` is the
@@ -517,6 +562,7 @@ pub fn decide_into_outcome<W: World>(world: &mut W, moment: Moment) -> u32 {
 /// A decision where no name will come, `otherwise` if nothing forbids it.
 #[inline(always)]
 pub fn nameless<W: World>(world: &mut W, otherwise: Reason) -> u32 {
+    need_policy(world);
     let facts = world.facts();
     let row = facts.policy;
     let quiet = facts.best.step == Step::Pass as u32 && facts.bypass == 0;
@@ -659,7 +705,9 @@ fn data<W: World>(world: &mut W) -> u32 {
     };
     let first = first.u8(0);
     let set = flow::key_into_facts(world);
-    let key = world.facts().key;
+    let facts = world.facts();
+    facts.spare[0] = set;
+    let key = facts.key;
     if !world.open_flows(set) {
         return Reason::RefuseInternal.number();
     }
@@ -786,18 +834,30 @@ pub fn hash_payload<W: World>(world: &mut W, from: u32, len: u32) -> u32 {
     let base = world.facts().payload + from;
     let mut lanes = [seed, !seed, seed.rotate_left(17), len as u64];
     let mut at = 0;
-    for _ in 0..crate::limits::SEGMENT_BYTES_MAX / 32 {
-        if at + 32 > len {
+    for _ in 0..crate::limits::SEGMENT_BYTES_MAX / 64 {
+        if at + 64 > len {
             break;
         }
-        let Some(view) = packet.view::<32>(base + at) else { break };
-        lanes[0] = fold(lanes[0], view.le64(0));
-        lanes[1] = fold(lanes[1], view.le64(8));
-        lanes[2] = fold(lanes[2], view.le64(16));
-        lanes[3] = fold(lanes[3], view.le64(24));
-        at += 32;
+        let Some(view) = packet.view::<64>(base + at) else { break };
+        for half in [0, 32] {
+            lanes[0] = fold(lanes[0], view.le64(half));
+            lanes[1] = fold(lanes[1], view.le64(half + 8));
+            lanes[2] = fold(lanes[2], view.le64(half + 16));
+            lanes[3] = fold(lanes[3], view.le64(half + 24));
+        }
+        at += 64;
     }
-    for _ in 0..31 {
+    at = world.forget(at);
+    for _ in 0..7 {
+        if at + 8 > len {
+            break;
+        }
+        let Some(view) = packet.view::<8>(base + at) else { break };
+        lanes[1] = fold(lanes[1], view.le64(0));
+        at += 8;
+    }
+    at = world.forget(at);
+    for _ in 0..7 {
         if at >= len {
             break;
         }
@@ -843,7 +903,8 @@ fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
     if reason > LAST_BLOCK || !tcp {
         return Action::Drop;
     }
-    let row = facts.policy;
+    need_policy(world);
+    let row = world.facts().policy;
     Action::from_number(world.policy(row).map_or(1, |policy| policy.action))
 }
 

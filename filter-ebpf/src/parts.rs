@@ -14,7 +14,7 @@ use crate::world::KernelWorld;
 /// The world around `ctx`, or the given result.
 macro_rules! world {
     ($ctx:expr, $otherwise:expr) => {
-        match KernelWorld::new($ctx) {
+        match KernelWorld::with_facts($ctx) {
             Some(world) => world,
             None => return $otherwise,
         }

@@ -26,13 +26,20 @@ pub(crate) struct KernelWorld {
 }
 
 impl KernelWorld {
-    /// The world of a context; `None` cannot happen, as both maps have a row 0, but the verifier
-    /// wants it said.
+    /// The world of a context, without facts yet. `None` cannot happen, as the map has a row 0, but
+    /// the verifier wants it said.
     #[inline(always)]
     pub(crate) fn new(ctx: *mut xdp_md) -> Option<KernelWorld> {
         let control = maps::CONTROL.get_ptr(0)?;
-        let facts = maps::SCRATCH.get_ptr_mut(0)?;
-        Some(KernelWorld { ctx, control, facts, flows: core::ptr::null_mut() })
+        let none = core::ptr::null_mut();
+        Some(KernelWorld { ctx, control, facts: core::ptr::null_mut(), flows: none })
+    }
+
+    /// The same with the facts, for the parts behind the identification.
+    #[inline(always)]
+    pub(crate) fn with_facts(ctx: *mut xdp_md) -> Option<KernelWorld> {
+        let mut world = KernelWorld::new(ctx)?;
+        if world.open_facts() { Some(world) } else { None }
     }
 
     /// The context.
@@ -82,7 +89,7 @@ impl World for KernelWorld {
     #[inline(always)]
     fn now_ms(&self) -> u32 {
         // SAFETY: the helper has no conditions (kernel 5.11).
-        (unsafe { helpers::bpf_ktime_get_coarse_ns() } / 1_000_000) as u32
+        (unsafe { helpers::bpf_ktime_get_coarse_ns() } >> 20) as u32
     }
     #[inline(always)]
     fn now_ns(&self) -> u64 {
@@ -135,8 +142,18 @@ impl World for KernelWorld {
         unsafe { &*self.control }
     }
     #[inline(always)]
+    fn open_facts(&mut self) -> bool {
+        match maps::SCRATCH.get_ptr_mut(0) {
+            Some(facts) => {
+                self.facts = facts;
+                true
+            }
+            None => false,
+        }
+    }
+    #[inline(always)]
     fn facts(&mut self) -> &mut Scratch {
-        // SAFETY: a map value found in `new`, valid for the whole run, this processor's own.
+        // SAFETY: a map value found in `open_facts`, valid for the whole run, this processor's own.
         unsafe { &mut *self.facts }
     }
     #[inline(always)]

@@ -107,7 +107,7 @@ pub struct FlowSizes {
 impl Default for FlowSizes {
     fn default() -> Self {
         FlowSizes {
-            flows: 1 << 18,
+            flows: 1 << 16,
             hellos: 1 << 14,
         }
     }
