@@ -1,6 +1,13 @@
 //! Honest clients on a bad path: frames are lost on both sides of the filter, overtake each other,
 //! come again alone or joined. None hangs, no blocked hello arrives whole.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test: what does not fit is a failure, which a panic shows"
+)]
+
 use filter_common::reason::Reason;
 use filter_user::kernel::run::XDP_PASS;
 use schoolgate_tests::cases::world;
