@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::frame_reader::{Segment, read};
 use crate::frames::{ACK, Path, SYN};
-use crate::lab::namespace::Namespace;
 use crate::lab::device;
+use crate::lab::namespace::Namespace;
 
 /// A socket that sends and receives whole frames on one interface.
 #[derive(Debug)]
@@ -24,7 +24,10 @@ impl Wire {
     /// If the kernel refuses.
     pub fn open(namespace: &Namespace, interface: &str) -> Result<Wire> {
         let index = i32::try_from(device::index(namespace, interface)?)?;
-        namespace.enter(|| bind(index))?.map(Wire).context("opening a packet socket")
+        namespace
+            .enter(|| bind(index))?
+            .map(Wire)
+            .context("opening a packet socket")
     }
 
     /// Sends a frame.
@@ -34,13 +37,21 @@ impl Wire {
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         // SAFETY: the frame's bytes live through the call and its length is told.
         let sent = unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if sent < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 
     /// The next frame, if one comes in this time.
     #[must_use]
     pub fn receive(&self, patience: Duration) -> Option<Vec<u8>> {
-        let mut waits = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut waits = libc::pollfd {
+            fd: self.0.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
         let milliseconds = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: one `pollfd` lives through the call.
         if unsafe { libc::poll(&raw mut waits, 1, milliseconds) } <= 0 {
@@ -48,7 +59,14 @@ impl Wire {
         }
         let mut frame = vec![0u8; 4_096];
         // SAFETY: the buffer lives through the call and its length is told.
-        let got = unsafe { libc::recv(self.0.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), 0) };
+        let got = unsafe {
+            libc::recv(
+                self.0.as_raw_fd(),
+                frame.as_mut_ptr().cast(),
+                frame.len(),
+                0,
+            )
+        };
         frame.truncate(usize::try_from(got).ok()?);
         Some(frame)
     }
@@ -57,7 +75,13 @@ impl Wire {
 fn bind(index: i32) -> io::Result<OwnedFd> {
     let protocol = u16::try_from(libc::ETH_P_ALL).unwrap_or(3).to_be();
     // SAFETY: `socket` takes numbers only; the descriptor it gives is ours alone.
-    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, i32::from(protocol)) };
+    let fd = unsafe {
+        libc::socket(
+            libc::AF_PACKET,
+            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
+            i32::from(protocol),
+        )
+    };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -71,7 +95,11 @@ fn bind(index: i32) -> io::Result<OwnedFd> {
     let size = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or(0);
     // SAFETY: the address lives through the call and its size is told.
     let bound = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), size) };
-    if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(fd) }
+    if bound < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(fd)
+    }
 }
 
 /// Attaches a loaded program in driver mode. It stays while the value lives.
@@ -83,11 +111,23 @@ pub fn attach(program: BorrowedFd<'_>, namespace: &Namespace, interface: &str) -
     const BPF_XDP: u32 = 37;
     const DRIVER_MODE: u32 = 1 << 2;
     let index = device::index(namespace, interface)?;
-    let create = [program.as_raw_fd().cast_unsigned(), index, BPF_XDP, DRIVER_MODE];
+    let create = [
+        program.as_raw_fd().cast_unsigned(),
+        index,
+        BPF_XDP,
+        DRIVER_MODE,
+    ];
     let link = namespace.enter(|| {
         // SAFETY: the attributes are the first fields of `union bpf_attr` that this command reads,
         // live through the call, and their size is told.
-        let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, create.as_ptr(), size_of_val(&create)) };
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_LINK_CREATE,
+                create.as_ptr(),
+                size_of_val(&create),
+            )
+        };
         match i32::try_from(fd) {
             // SAFETY: the kernel has just given this descriptor to us alone.
             Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
@@ -142,9 +182,13 @@ impl<'a> Connection<'a> {
         let end = Instant::now() + patience;
         while Instant::now() < end {
             let left = end.saturating_duration_since(Instant::now());
-            let Some(frame) = self.wire.receive(left) else { continue };
+            let Some(frame) = self.wire.receive(left) else {
+                continue;
+            };
             let Ok(seen) = read(&frame) else { continue };
-            let Ok(segment) = seen.segment_unchecked() else { continue };
+            let Ok(segment) = seen.segment_unchecked() else {
+                continue;
+            };
             let ours = (seen.source, segment.sport, segment.dport)
                 == (self.path.destination, self.path.dport, self.path.sport);
             if ours && wanted(&segment) {
@@ -176,14 +220,19 @@ impl Link {
     /// If `ip` refuses.
     pub fn new() -> Result<Link> {
         let (client, server) = (Namespace::new("raw")?, Namespace::new("tls")?);
-        client.ip(&format!("link add out type veth peer name edge netns {}", server.name()))?;
+        client.ip(&format!(
+            "link add out type veth peer name edge netns {}",
+            server.name()
+        ))?;
         client.ip("link set out addrgenmode none address 02:00:00:00:00:02 up")?;
         server.ip("link set edge address 02:00:00:00:00:01 up")?;
         server.ip("addr add 10.0.9.1/32 dev edge")?;
         server.ip("addr add fd09::1/128 dev edge nodad")?;
         for (client, route) in CLIENTS.iter().zip(["10.0.0.0/24", "fd01::/64"]) {
             server.ip(&format!("route add {route} dev edge"))?;
-            server.ip(&format!("neigh add {client} lladdr 02:00:00:00:00:02 dev edge nud permanent"))?;
+            server.ip(&format!(
+                "neigh add {client} lladdr 02:00:00:00:00:02 dev edge nud permanent"
+            ))?;
         }
         device::transmit_checksums_in_software(&server, "edge")?;
         Ok(Link { client, server })
@@ -198,7 +247,13 @@ impl Link {
         let address = |list: [&str; 2]| -> Result<IpAddr> {
             Ok(list.get(at).context("an address")?.parse()?)
         };
-        let path = Path { sport, dport, source: address(CLIENTS)?, destination: address(SERVERS)?, ..Path::default() };
+        let path = Path {
+            sport,
+            dport,
+            source: address(CLIENTS)?,
+            destination: address(SERVERS)?,
+            ..Path::default()
+        };
         ensure!(path.source.is_ipv6() == six, "addresses of one family");
         Ok(path)
     }

@@ -1,6 +1,13 @@
 //! Real captures with their ground truth, through `replay` in the running kernel: every name is read
 //! as it was sent, and none passes once it is on a list.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test: what does not fit is a failure, which a panic shows"
+)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,11 @@
 //! Random senders against the program's twin on the host: no order of segments, copies, decoys and
 //! forged SYNs lets a blocked name through. The kernel meets the same in `flows_kernel`.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "a test: what does not fit is a failure, which a panic shows"
+)]
+
 use filter_user::desired::FlowSizes;
 use schoolgate_tests::cases::world;
 use schoolgate_tests::evasion::{Random, attempt, describe, succeeds};

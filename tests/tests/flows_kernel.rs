@@ -1,6 +1,14 @@
 //! Flows through the program in the running kernel: every way to cut a ClientHello, random senders
 //! that try to get past, full tables, lost state, idle flows, two processors at once.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test: what does not fit is a failure, which a panic shows"
+)]
+
 use std::collections::HashSet;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU8, Ordering};

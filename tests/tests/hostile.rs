@@ -1,6 +1,13 @@
 //! Hostile input: frames truncated at every byte, random and mutated ones. The kernel and its twin on
 //! the host say the same of each, and neither falls.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test: what does not fit is a failure, which a panic shows"
+)]
+
 use filter_common::abi::Outcome;
 use schoolgate_tests::cases;
 use schoolgate_tests::evasion::Random;

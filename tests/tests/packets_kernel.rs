@@ -1,6 +1,11 @@
 //! The packet tables through the program in the running kernel: each frame's reason, action and
 //! reset, the very counters that move, and the same outcome as its twin's on the host.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test: what does not fit is a failure, which a panic shows"
+)]
+
 use filter_common::verdict::Action;
 use filter_user::kernel::run::{XDP_DROP, XDP_PASS, XDP_TX};
 use schoolgate_tests::cases::{self, Case, Step};

@@ -1,6 +1,13 @@
 //! The sequences of the flow rules against a stock server: the very frames that the filter judges go
 //! over a real link to a Linux TCP stack and OpenSSL. What these understood, the filter judged.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test: what does not fit is a failure, which a panic shows"
+)]
+
 use std::time::Duration;
 
 use schoolgate_tests::cases::world;
@@ -10,10 +17,14 @@ use schoolgate_tests::gate::{Gate, SEED, SMALL, scaled};
 use schoolgate_tests::hello::{Hello, rerecord};
 use schoolgate_tests::lab::commands::OpensslServer;
 use schoolgate_tests::lab::pki::Authority;
-use schoolgate_tests::lab::{device, root_or_skip, wait};
+use schoolgate_tests::lab::{device, root_or_skip};
 use schoolgate_tests::wire::{Connection, Link, Wire, attach};
 
 const PORT: u16 = 443;
+/// How long the server may take to answer a hello that it reads.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a hello that must not be read is watched.
+const GLANCE: Duration = Duration::from_millis(150);
 
 /// A piece of a stream: where it stands, its bytes, and whether its checksum is right.
 type Piece = (usize, Vec<u8>, bool);
@@ -25,7 +36,7 @@ struct Stand {
     flows: u16,
     _link: Link,
     _attached: std::os::fd::OwnedFd,
-    _gate: Gate,
+    gate: Gate,
 }
 
 impl Stand {
@@ -39,7 +50,15 @@ impl Stand {
         let authority = Authority::new().unwrap();
         let server = OpensslServer::start(&link.server, PORT, &authority).unwrap();
         let wire = Wire::open(&link.client, "out").unwrap();
-        Stand { wire, server, six, flows: 0, _link: link, _attached: attached, _gate: gate }
+        Stand {
+            wire,
+            server,
+            six,
+            flows: 0,
+            _link: link,
+            _attached: attached,
+            gate,
+        }
     }
 
     /// A path on a port of its own.
@@ -49,11 +68,14 @@ impl Stand {
     }
 
     fn heard(&self, name: &str) -> bool {
-        self.server.heard().iter().any(|heard| heard.eq_ignore_ascii_case(name))
+        self.server
+            .heard()
+            .iter()
+            .any(|heard| heard.eq_ignore_ascii_case(name))
     }
 
     /// Sends a stream's pieces; the connection ends with a reset, so that the server takes the next.
-    fn send(&mut self, pieces: &[Piece]) {
+    fn send(&mut self, pieces: &[Piece], patience: Duration) -> bool {
         let path = self.path();
         let first = u32::from(self.flows) << 20;
         let connection = Connection::open(&self.wire, path, first).unwrap();
@@ -71,23 +93,39 @@ impl Stand {
             }
             self.wire.send(&frame).unwrap();
         }
-        // An answer of the server tells that it has read what came.
-        let answered = |segment: &schoolgate_tests::frame_reader::Segment| !segment.payload.is_empty();
-        let answer = connection.wait(Duration::from_millis(60), answered);
-        let seen = answer.map_or(0, |segment| segment.seq.wrapping_add(segment.payload.len() as u32));
-        let path = Path { ack: seen, ..connection.path.clone() };
+        let answered =
+            |segment: &schoolgate_tests::frame_reader::Segment| !segment.payload.is_empty();
+        let answer = connection.wait(patience, answered);
+        // A handshake record is a ServerHello: it has read a whole ClientHello.
+        let understood = answer
+            .as_ref()
+            .is_some_and(|segment| segment.payload[0] == 22);
+        let seen = answer.map_or(0, |segment| {
+            segment.seq.wrapping_add(segment.payload.len() as u32)
+        });
+        let path = Path {
+            ack: seen,
+            ..connection.path.clone()
+        };
         for (at, bytes, _) in pieces.iter().rev() {
             let end = first.wrapping_add((at + bytes.len()) as u32);
             self.wire.send(&path.tcp(end, RST | ACK, &[])).unwrap();
         }
         for offset in [0, 1, 2] {
-            self.wire.send(&path.tcp(first.wrapping_add(offset), RST | ACK, &[])).unwrap();
+            self.wire
+                .send(&path.tcp(first.wrapping_add(offset), RST | ACK, &[]))
+                .unwrap();
         }
+        understood
     }
 }
 
 fn hello(name: &str) -> Vec<u8> {
-    Hello { position: 12, ..Hello::named(name) }.bytes()
+    Hello {
+        position: 12,
+        ..Hello::named(name)
+    }
+    .bytes()
 }
 
 /// Honest ways to send a hello.
@@ -99,15 +137,32 @@ fn honest(name: &str) -> Vec<(&'static str, Vec<Piece>)> {
     vec![
         ("whole", vec![piece(0, end)]),
         ("in two", vec![piece(0, 100), piece(100, end)]),
-        ("in two, each again, joined", vec![
-            piece(0, 100), piece(0, 100), piece(100, end), piece(100, end), piece(0, end),
-        ]),
-        ("the second overtakes and comes again", vec![
-            piece(100, end), piece(0, 100), piece(100, end),
-        ]),
-        ("joined from the next byte", vec![piece(0, 100), piece(0, end)]),
+        (
+            "in two, each again, joined",
+            vec![
+                piece(0, 100),
+                piece(0, 100),
+                piece(100, end),
+                piece(100, end),
+                piece(0, end),
+            ],
+        ),
+        (
+            "the second overtakes and comes again",
+            vec![piece(100, end), piece(0, 100), piece(100, end)],
+        ),
+        (
+            "joined from the next byte",
+            vec![piece(0, 100), piece(0, end)],
+        ),
         ("in records of 60 bytes", vec![(0, records, true)]),
-        ("in tens", (0..end).step_by(10).map(|at| piece(at, (at + 10).min(end))).collect()),
+        (
+            "in tens",
+            (0..end)
+                .step_by(10)
+                .map(|at| piece(at, (at + 10).min(end)))
+                .collect(),
+        ),
     ]
 }
 
@@ -122,19 +177,47 @@ fn dishonest(name: &str, decoy: &str) -> Vec<(&'static str, Vec<Piece>)> {
     let mut version = whole.clone();
     version[9] = 5;
     vec![
-        ("second part first", vec![piece(100, end), piece(0, 100), piece(100, end)]),
+        (
+            "second part first",
+            vec![piece(100, end), piece(0, 100), piece(100, end)],
+        ),
         ("a decoy, then the hello", vec![fake(0), piece(0, end)]),
-        ("a decoy, then the hello in two", vec![fake(0), piece(0, 100), piece(100, end)]),
-        ("a part, a decoy, the rest", vec![piece(0, 100), fake(0), piece(100, end)]),
-        ("a part, a decoy of the rest, the rest", vec![piece(0, 100), fake(100), piece(100, end)]),
-        ("junk, the late part, the early part", vec![junk.clone(), piece(100, end), piece(0, 100)]),
-        ("junk, then the hello in two", vec![junk, piece(0, 100), piece(100, end)]),
-        ("a forged SYN in the middle", vec![piece(0, 100), syn(100), piece(100, end)]),
-        ("a decoy of the rest and a forged SYN", vec![
-            piece(0, 100), fake(100), syn(100), piece(100, end),
-        ]),
-        ("a client version of no known kind", vec![(0, version, true)]),
-        ("in single bytes", (0..end).map(|at| piece(at, at + 1)).collect()),
+        (
+            "a decoy, then the hello in two",
+            vec![fake(0), piece(0, 100), piece(100, end)],
+        ),
+        (
+            "a part, a decoy, the rest",
+            vec![piece(0, 100), fake(0), piece(100, end)],
+        ),
+        (
+            "a part, a decoy of the rest, the rest",
+            vec![piece(0, 100), fake(100), piece(100, end)],
+        ),
+        (
+            "junk, the late part, the early part",
+            vec![junk.clone(), piece(100, end), piece(0, 100)],
+        ),
+        (
+            "junk, then the hello in two",
+            vec![junk, piece(0, 100), piece(100, end)],
+        ),
+        (
+            "a forged SYN in the middle",
+            vec![piece(0, 100), syn(100), piece(100, end)],
+        ),
+        (
+            "a decoy of the rest and a forged SYN",
+            vec![piece(0, 100), fake(100), syn(100), piece(100, end)],
+        ),
+        (
+            "a client version of no known kind",
+            vec![(0, version, true)],
+        ),
+        (
+            "in single bytes",
+            (0..end).map(|at| piece(at, at + 1)).collect(),
+        ),
     ]
 }
 
@@ -149,25 +232,31 @@ fn stock_server_understands_honest_clients_and_no_blocked_name() {
         let mut stand = Stand::new(six);
         for (number, (what, _)) in honest("").iter().enumerate() {
             let name = format!("h{number}.harmless.example");
-            stand.send(&honest(&name)[number].1);
-            let heard = || stand.heard(&name);
-            wait::until_true(&format!("the server to read a hello sent {what}"), Duration::from_secs(5), heard)
-                .unwrap();
+            let understood = stand.send(&honest(&name)[number].1, PATIENCE);
+            assert!(understood, "{what}: no answer; {:?}", stand.gate.totals());
             sent += 1;
         }
         for (number, (what, _)) in dishonest("unified.example", "d.example").iter().enumerate() {
             let name = format!("b{number}.unified.example");
-            stand.send(&dishonest(&name, "d.example")[number].1);
-            assert!(!stand.heard(&name), "{what}: the server understood {name}");
+            let understood = stand.send(&dishonest(&name, "d.example")[number].1, GLANCE);
+            assert!(
+                !understood && !stand.heard(&name),
+                "{what}: the server understood {name}"
+            );
             sent += 1;
         }
         sent += fragments(&mut stand);
         sent += random_senders(&mut stand);
         // The server still serves: what it did not understand was kept from it.
-        stand.send(&honest("last.harmless.example")[0].1);
-        wait::until_true("the server to serve on", Duration::from_secs(5), || stand.heard("last.harmless.example"))
-            .unwrap();
-        let blocked = stand.server.heard().into_iter().filter(|name| name.ends_with("unified.example"));
+        assert!(
+            stand.send(&honest("last.harmless.example")[0].1, PATIENCE),
+            "it serves no more"
+        );
+        let blocked = stand
+            .server
+            .heard()
+            .into_iter()
+            .filter(|name| name.ends_with("unified.example"));
         assert_eq!(blocked.collect::<Vec<_>>(), Vec::<String>::new());
     }
     println!("{sent} connections");
@@ -181,9 +270,21 @@ fn fragments(stand: &mut Stand) -> usize {
     for frame in connection.path.tcp_fragments(77, &hello(name), 128) {
         stand.wire.send(&frame).unwrap();
     }
-    assert!(connection.wait(Duration::from_millis(200), |segment| !segment.payload.is_empty()).is_none());
-    stand.wire.send(&connection.path.tcp(77, RST | ACK, &[])).unwrap();
-    assert!(!stand.heard(name), "the server put fragments together that the filter must refuse");
+    assert!(
+        connection
+            .wait(Duration::from_millis(200), |segment| !segment
+                .payload
+                .is_empty())
+            .is_none()
+    );
+    stand
+        .wire
+        .send(&connection.path.tcp(77, RST | ACK, &[]))
+        .unwrap();
+    assert!(
+        !stand.heard(name),
+        "the server put fragments together that the filter must refuse"
+    );
     1
 }
 
@@ -201,8 +302,16 @@ fn random_senders(stand: &mut Stand) -> usize {
                     .collect(),
             })
             .collect();
-        stand.send(&pieces);
-        assert!(!stand.heard(&name), "random sender {number}: the server understood {name}");
+        let understood = stand.send(&pieces, GLANCE);
+        // Where the server takes no decoy, whatever it understands is the blocked hello.
+        let decoys = attempt.pieces.iter().any(|piece| {
+            let real = attempt.stream.get(piece.at..piece.at + piece.bytes.len());
+            piece.seen && real != Some(&piece.bytes)
+        });
+        assert!(
+            (!understood || decoys) && !stand.heard(&name),
+            "random sender {number}: the server understood {name}"
+        );
     }
     count
 }

@@ -126,6 +126,13 @@ fn hellos() -> Vec<Case> {
             ));
         }
     }
+    cases.extend(counts());
+    cases
+}
+
+/// Hellos with few and with many extensions, and every length of session id that matters.
+fn counts() -> Vec<Case> {
+    let mut cases = Vec::new();
     for (number, extensions) in [
         (120u16, 0),
         (121, 31),
