@@ -1,12 +1,18 @@
 //! The verifier's work on each program of the object, for the budget file.
-#![expect(clippy::print_stdout, reason = "the lines are read by `cargo xtask test-vm`")]
+#![expect(
+    clippy::print_stdout,
+    reason = "the lines are read by `cargo xtask test-vm`"
+)]
 
 use filter_user::desired::{Desired, FlowSizes};
 use filter_user::kernel::load::{MapSource, load};
 use filter_user::kernel::{OBJECT, Sizes};
 
 fn kernel_release() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim().to_owned()
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .unwrap()
+        .trim()
+        .to_owned()
 }
 
 #[test]
