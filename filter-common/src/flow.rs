@@ -374,10 +374,10 @@ fn done<W: World>(world: &mut W, way: usize, state: u64, end: u32) -> Plan {
     if segments(state) != 0 {
         let same = unchanged(world, way, state);
         let known_to_the_end = same == UNCHANGED_ALL || seq.wrapping_add(same) == end;
-        return known(if known_to_the_end {
-            Reason::PassRetransmission
+        return Plan::Known(if known_to_the_end {
+            Reason::PassRetransmission.number()
         } else {
-            Reason::HoldAltered
+            hold(world, way, state, Reason::HoldAltered)
         });
     }
     if draining(world) {
@@ -386,7 +386,7 @@ fn done<W: World>(world: &mut W, way: usize, state: u64, end: u32) -> Plan {
     let first = world.flows().slots.get(way).map_or(0, |slot| slot.first);
     // A hello judged from a single segment is judged again when a new copy comes.
     if seq != first || urgent {
-        return known(Reason::HoldAltered);
+        return Plan::Known(hold(world, way, state, Reason::HoldAltered));
     }
     Plan::Parse(Parse { way, state, from: 0, row: 0 })
 }
@@ -614,7 +614,7 @@ fn keep<W: World>(world: &mut W, how: Parse, row: u32) -> u32 {
     let Parse { way, state, from, .. } = how;
     // A flow that was judged, with later data passed, does not become unfinished again.
     if state & LATER != 0 {
-        return Reason::HoldAltered.number();
+        return hold(world, way, state, Reason::HoldAltered);
     }
     let row = if row == 0 { take_row(world) } else { row };
     if row == 0 {

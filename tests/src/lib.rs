@@ -11,4 +11,6 @@ pub mod hello;
 pub mod lab;
 pub mod reference;
 pub mod setup;
+pub mod split;
 pub mod twin;
+pub mod wire;

@@ -76,23 +76,35 @@ fn take_number(bytes: &mut &[u8], width: usize) -> Option<usize> {
     )
 }
 
+/// Reads fields as OpenSSL does: a session id above 32 bytes, or an extension that does not fit into
+/// their block, ends the connection.
 fn name_in_hello(mut body: &[u8]) -> Option<Understood> {
     take(&mut body, 34)?;
-    for width in [1, 2, 1] {
+    let session_id = take_number(&mut body, 1)?;
+    if session_id > 32 {
+        return Some(Understood::Broken);
+    }
+    take(&mut body, session_id)?;
+    for width in [2, 1] {
         let len = take_number(&mut body, width)?;
         take(&mut body, len)?;
     }
-    take(&mut body, 2)?;
-    loop {
+    let mut block = take_number(&mut body, 2)?;
+    while block >= 4 {
         let kind = take_number(&mut body, 2)?;
         let len = take_number(&mut body, 2)?;
+        let Some(left) = block.checked_sub(4 + len) else {
+            return Some(Understood::Broken);
+        };
         if kind == 0 {
             take(&mut body, 3)?;
             let len = take_number(&mut body, 2)?;
             return Some(Understood::Name(take(&mut body, len)?.to_vec()));
         }
         take(&mut body, len)?;
+        block = left;
     }
+    Some(Understood::NoName)
 }
 
 /// A registry that an entry is in.

@@ -53,14 +53,18 @@ fn compare(twin: &mut Twin, step: &Step, ran: &Ran) -> Option<String> {
     let host = twin.run(LOOPBACK, &step.frame);
     // Organisations have numbers of their own on each side, and so have rows of hellos.
     let plain = |outcome: filter_common::abi::Outcome| {
-        (
+        let name_at = if outcome.name_len == 0 {
+            0
+        } else {
+            outcome.name_at
+        };
+        let how = (
             outcome.reason,
             outcome.action,
             outcome.category,
             outcome.entry,
-            outcome.name_at,
-            outcome.name_len,
-        )
+        );
+        (how, name_at, outcome.name_len)
     };
     let name = host
         .map(|outcome| twin.name(&step.frame, &outcome))
