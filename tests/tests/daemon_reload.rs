@@ -7,7 +7,7 @@ use std::time::Duration;
 use schoolgate_tests::lab::client::Ended;
 use schoolgate_tests::lab::daemon::program_or_skip;
 use schoolgate_tests::lab::scene::{
-    ALLOWED, BELOW, EXACT, NEAR_MISS, REGISTRY, REGISTRY_TEXT, Scene,
+    ALLOWED, BELOW, EXACT, NEAR_MISS, ORGANISATION, REGISTRY, REGISTRY_TEXT, Scene,
 };
 use schoolgate_tests::lab::storm::Storm;
 use schoolgate_tests::lab::topology::SERVER4;
@@ -49,10 +49,14 @@ fn nothing_blocked_gets_through_during_reloads() {
         );
     }
     let tally = storm.end();
+    let counts = scene
+        .site
+        .counts(&scene.topology.edge, ORGANISATION)
+        .unwrap();
     assert_eq!(
         (&tally.leaked, &tally.failed),
         (&NOTHING, &vec![]),
-        "{tally:?}"
+        "{tally:?} {counts:?}"
     );
     assert_eq!(scene.leaks(&[EXACT, BELOW]).unwrap(), NOTHING);
 }
@@ -82,10 +86,14 @@ fn nothing_blocked_gets_through_while_the_maps_grow() {
     );
     assert_eq!(ended.unwrap(), Ended::Reset);
     let tally = storm.end();
+    let counts = scene
+        .site
+        .counts(&scene.topology.edge, ORGANISATION)
+        .unwrap();
     assert_eq!(
         (&tally.leaked, &tally.failed),
         (&NOTHING, &vec![]),
-        "{tally:?}"
+        "{tally:?} {counts:?}"
     );
     assert_eq!(scene.leaks(&[EXACT, BELOW]).unwrap(), NOTHING);
 }

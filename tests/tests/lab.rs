@@ -22,7 +22,7 @@ fn pages_come_through_and_the_server_tells_who_asked_for_what() {
     }
     let topology = Topology::new().unwrap();
     let authority = Authority::new().unwrap();
-    let server = Server::tls(&topology.internet, 443, authority.clone()).unwrap();
+    let server = Server::tls(&topology.internet, 443, &authority).unwrap();
     let addresses = [
         SERVER4.into(),
         NARROW4.into(),
@@ -57,7 +57,7 @@ fn capture_holds_the_names_that_the_server_got_also_in_many_segments() {
     }
     let topology = Topology::new().unwrap();
     let authority = Authority::new().unwrap();
-    let _server = Server::tls(&topology.internet, 443, authority.clone()).unwrap();
+    let _server = Server::tls(&topology.internet, 443, &authority).unwrap();
     let capture = Capture::start(&topology.internet, UPLINK).unwrap();
     for address in [SERVER4, NARROW4] {
         let to = SocketAddr::new(address.into(), 443);

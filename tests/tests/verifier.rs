@@ -1,12 +1,14 @@
 //! The verifier's work on each program of the object, for the budget file.
-#![expect(clippy::unwrap_used, reason = "a test: what fails is a failure")]
 
 use filter_user::desired::{Desired, FlowSizes};
 use filter_user::kernel::load::{MapSource, load};
 use filter_user::kernel::{OBJECT, Sizes};
 
 fn kernel_release() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim().to_owned()
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .unwrap()
+        .trim()
+        .to_owned()
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! The course of the demo.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cases::{Case, GROUPS, Who};
@@ -24,7 +23,7 @@ pub enum Filter {
 struct Stage {
     provider: Option<Provider>,
     topology: Topology,
-    authority: Arc<Authority>,
+    authority: Authority,
     _servers: [Server; 2],
 }
 
@@ -74,7 +73,7 @@ impl Stage {
         let topology = Topology::new()?;
         say("starting a TLS server that answers to every name, and an HTTP server");
         let authority = Authority::new()?;
-        let tls = Server::tls(&topology.internet, 443, Arc::clone(&authority))?;
+        let tls = Server::tls(&topology.internet, 443, &authority)?;
         let http = Server::http(&topology.internet, 80)?;
         let provider = match filter {
             Filter::Absent => None,

@@ -184,7 +184,9 @@ impl OpensslServer {
         authority: &Authority,
     ) -> anyhow::Result<OpensslServer> {
         let ServerFiles { certificate, key } = authority.write_server_files("stock.invalid")?;
-        let mut command = namespace.command("openssl");
+        // Line by line, as it would write to a terminal.
+        let mut command = namespace.command("stdbuf");
+        command.args(["--output=L", "openssl"]);
         command.args(["s_server", "-accept", &port.to_string(), "-www"]);
         // The second name and certificate make it tell each server name that it understood.
         command.args(["-servername", "second.invalid"]);

@@ -17,11 +17,16 @@ pub const NO_NAME: &str = "no-name.invalid";
 
 /// The authority. Its certificate lies in a file for clients that are programs.
 pub struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    leaf_key: KeyPair,
-    servers: Mutex<HashMap<String, Arc<ServerConfig>>>,
+    issuer: Arc<Issuer>,
     client: Arc<ClientConfig>,
     directory: TempDir,
+}
+
+/// The keys, shared with servers whose connections may outlive the authority's directory.
+pub struct Issuer {
+    root: CertifiedIssuer<'static, KeyPair>,
+    leaf_key: KeyPair,
+    servers: Mutex<HashMap<String, Arc<ServerConfig>>>,
 }
 
 impl Authority {
@@ -29,25 +34,28 @@ impl Authority {
     ///
     /// # Errors
     /// No key can be made, or the certificate file cannot be written.
-    pub fn new() -> anyhow::Result<Arc<Authority>> {
+    pub fn new() -> anyhow::Result<Authority> {
         let mut parameters = CertificateParams::new(Vec::new())?;
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters
             .distinguished_name
             .push(rcgen::DnType::CommonName, "Schoolgate lab authority");
-        let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate()?)?;
-        let client = client_config(issuer.der().clone())?;
+        let root = CertifiedIssuer::self_signed(parameters, KeyPair::generate()?)?;
+        let client = client_config(root.der().clone())?;
         let directory = TempDir::new()?;
-        std::fs::write(directory.path().join("ca.pem"), issuer.pem())?;
+        write(&directory.path().join("ca.pem"), &root.pem())?;
         let leaf_key = KeyPair::generate()?;
         let servers = Mutex::default();
-        Ok(Arc::new(Authority {
-            issuer,
+        let issuer = Arc::new(Issuer {
+            root,
             leaf_key,
             servers,
+        });
+        Ok(Authority {
+            issuer,
             client,
             directory,
-        }))
+        })
     }
 
     /// The root certificate, PEM.
@@ -62,6 +70,30 @@ impl Authority {
         Arc::clone(&self.client)
     }
 
+    /// What a server needs.
+    #[must_use]
+    pub fn issuer(&self) -> Arc<Issuer> {
+        Arc::clone(&self.issuer)
+    }
+
+    /// Writes a certificate for `name` and its key as PEM files, for servers that are programs.
+    ///
+    /// # Errors
+    /// The name cannot stand in a certificate, or the files cannot be written.
+    pub fn write_server_files(&self, name: &str) -> anyhow::Result<ServerFiles> {
+        let certificate = self.issuer.certify(name)?;
+        let at = |end: &str| self.directory.path().join(format!("{name}.{end}"));
+        let files = ServerFiles {
+            certificate: at("crt"),
+            key: at("key"),
+        };
+        write(&files.certificate, &certificate.pem())?;
+        write(&files.key, &self.issuer.leaf_key.serialize_pem())?;
+        Ok(files)
+    }
+}
+
+impl Issuer {
     /// What a server needs to answer as `name`; made at the first use.
     ///
     /// # Errors
@@ -76,25 +108,9 @@ impl Authority {
         Ok(made)
     }
 
-    /// Writes a certificate for `name` and its key as PEM files, for servers that are programs.
-    ///
-    /// # Errors
-    /// The name cannot stand in a certificate, or the files cannot be written.
-    pub fn write_server_files(&self, name: &str) -> anyhow::Result<ServerFiles> {
-        let certificate = self.certify(name)?;
-        let at = |end: &str| self.directory.path().join(format!("{name}.{end}"));
-        let files = ServerFiles {
-            certificate: at("crt"),
-            key: at("key"),
-        };
-        write(&files.certificate, &certificate.pem())?;
-        write(&files.key, &self.leaf_key.serialize_pem())?;
-        Ok(files)
-    }
-
     fn certify(&self, name: &str) -> anyhow::Result<rcgen::Certificate> {
         let parameters = CertificateParams::new(vec![name.to_owned()])?;
-        Ok(parameters.signed_by(&self.leaf_key, &self.issuer)?)
+        Ok(parameters.signed_by(&self.leaf_key, &self.root)?)
     }
 
     fn server_config(&self, name: &str) -> anyhow::Result<ServerConfig> {

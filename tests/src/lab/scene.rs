@@ -3,7 +3,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 
 use super::capture::Capture;
 use super::client::{Ended, Request};
@@ -49,7 +48,7 @@ pub struct Scene {
     /// A TLS server on port 443.
     pub tls: Server,
     /// Certificates.
-    pub authority: Arc<Authority>,
+    pub authority: Authority,
     /// The network.
     pub topology: Topology,
 }
@@ -65,7 +64,7 @@ impl Scene {
         site.write(CONFIG, &config(&site))?;
         let topology = Topology::new()?;
         let authority = Authority::new()?;
-        let tls = Server::tls(&topology.internet, 443, Arc::clone(&authority))?;
+        let tls = Server::tls(&topology.internet, 443, &authority)?;
         let capture = Capture::start(&topology.internet, UPLINK)?;
         Ok(Scene {
             site,

@@ -12,7 +12,7 @@ use rustls::server::Acceptor;
 use rustls::{ServerConnection, StreamOwned};
 
 use super::namespace::Namespace;
-use super::pki::{Authority, NO_NAME};
+use super::pki::{Authority, Issuer, NO_NAME};
 
 /// A connection that says nothing for this long is given up.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -77,13 +77,10 @@ impl Server {
     ///
     /// # Errors
     /// The port is taken.
-    pub fn tls(
-        namespace: &Namespace,
-        port: u16,
-        authority: Arc<Authority>,
-    ) -> anyhow::Result<Server> {
+    pub fn tls(namespace: &Namespace, port: u16, authority: &Authority) -> anyhow::Result<Server> {
+        let issuer = authority.issuer();
         Server::start(namespace, port, move |stream, log| {
-            serve_tls(stream, &authority, log)
+            serve_tls(stream, &issuer, log)
         })
     }
 
@@ -149,7 +146,7 @@ fn client_of(stream: &TcpStream) -> io::Result<IpAddr> {
     Ok(stream.peer_addr()?.ip().to_canonical())
 }
 
-fn serve_tls(mut stream: TcpStream, authority: &Authority, log: &Log) -> anyhow::Result<()> {
+fn serve_tls(mut stream: TcpStream, issuer: &Issuer, log: &Log) -> anyhow::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let client = client_of(&stream)?;
@@ -168,7 +165,7 @@ fn serve_tls(mut stream: TcpStream, authority: &Authority, log: &Log) -> anyhow:
     let name = accepted.client_hello().server_name().map(str::to_owned);
     log.add(client, name.clone());
     let name = name.unwrap_or_else(|| NO_NAME.to_owned());
-    let config = authority.server(&name)?;
+    let config = issuer.server(&name)?;
     let connection: ServerConnection = accepted
         .into_connection(config)
         .map_err(|(error, _)| error)?;
