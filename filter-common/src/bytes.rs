@@ -62,7 +62,11 @@ impl<'a> Packet for Frame<'a> {
 
 impl<const N: usize> FrameView<'_, N> {
     fn array<const M: usize>(self, at: usize) -> [u8; M] {
-        self.0.get(at..).and_then(<[u8]>::first_chunk::<M>).copied().unwrap_or([0; M])
+        self.0
+            .get(at..)
+            .and_then(<[u8]>::first_chunk::<M>)
+            .copied()
+            .unwrap_or([0; M])
     }
 }
 

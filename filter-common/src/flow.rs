@@ -9,13 +9,13 @@
 //! [`LATER`] (1), the number of remembered segments (3), the number of held segments (8).
 
 use crate::abi::{FlowKey, FlowSet};
+use crate::bytes::{Packet, View};
 use crate::limits::{HOLDS_MAX, SEGMENT_HASHES, SYN_NEAR, WAYS};
 use crate::pipeline::{World, decide_into_outcome, draining, nameless, need_policy, tcp};
 use crate::reason::Reason;
 use crate::rule::Moment;
 use crate::table::{finish, fold};
 use crate::tls::progress;
-use crate::bytes::{Packet, View};
 
 /// The slot is free.
 pub const STAGE_FREE: u64 = 0;
@@ -79,7 +79,10 @@ pub fn key_into_facts<W: World>(world: &mut W) -> u32 {
     let tail = (facts.ports as u64) << 32 | facts.realm as u64;
     let destination = facts.destination[3] as u64;
     if facts.version == 4 {
-        facts.key = FlowKey { a: (facts.source[3] as u64) << 32 | destination, b: tail };
+        facts.key = FlowKey {
+            a: (facts.source[3] as u64) << 32 | destination,
+            b: tail,
+        };
     } else {
         let words = [
             (facts.source[0] as u64) << 32 | facts.source[1] as u64,
@@ -93,7 +96,10 @@ pub fn key_into_facts<W: World>(world: &mut W) -> u32 {
             b = fold(b, word.rotate_left(29));
         }
         // Bit 31 tells a hashed key from a plain one: a realm number is below it.
-        facts.key = FlowKey { a: finish(a, tail), b: finish(b, tail) | 1 << 31 };
+        facts.key = FlowKey {
+            a: finish(a, tail),
+            b: finish(b, tail) | 1 << 31,
+        };
     }
     let key = facts.key;
     (key_hash(seed, key) >> 40) as u32 & mask
@@ -139,7 +145,9 @@ pub fn read(set: &FlowSet, way: usize) -> (u64, u32) {
 fn enter<W: World>(world: &mut W, way: usize, first: u32, now_ms: u32) {
     let key = world.facts().key;
     let set = world.flows();
-    let (Some(slot), Some(place)) = (set.slots.get_mut(way), set.keys.get_mut(way)) else { return };
+    let (Some(slot), Some(place)) = (set.slots.get_mut(way), set.keys.get_mut(way)) else {
+        return;
+    };
     // A reader that meets the new key with the old state must not take it for the new flow's.
     slot.state = STAGE_FREE;
     *place = key;
@@ -208,7 +216,9 @@ pub fn syn<W: World>(world: &mut W) -> u32 {
 fn over_limit<W: World>(world: &mut W, now_ms: u32) -> bool {
     let limit = world.control().syn_limit;
     let org = world.facts().outcome.org;
-    let Some(rate) = world.org_rate(org) else { return false };
+    let Some(rate) = world.org_rate(org) else {
+        return false;
+    };
     let second = now_ms >> 10;
     if rate.second != second {
         rate.second = second;
@@ -236,7 +246,11 @@ fn syn_claimed<W: World>(world: &mut W, now_ms: u32) -> Reason {
             }
             // So would one near what was read, once a decoy has ended the reading or time has
             // passed. A new connection starts elsewhere.
-            let start = world.flows().slots.get(way).map_or(first, |slot| slot.first);
+            let start = world
+                .flows()
+                .slots
+                .get(way)
+                .map_or(first, |slot| slot.first);
             if !again && first.wrapping_sub(start).wrapping_add(SYN_NEAR) < 2 * SYN_NEAR {
                 return Reason::HoldSyn;
             }
@@ -305,7 +319,9 @@ fn payload_claimed<W: World>(world: &mut W) -> u32 {
 #[inline(always)]
 fn plan<W: World>(world: &mut W) -> Plan {
     let key = world.facts().key;
-    let Some(way) = find(world.flows(), key) else { return unknown(world) };
+    let Some(way) = find(world.flows(), key) else {
+        return unknown(world);
+    };
     let (state, next) = read(world.flows(), way);
     match stage(state) {
         STAGE_DONE => done(world, way, state, next),
@@ -331,7 +347,12 @@ fn unknown<W: World>(world: &mut W) -> Plan {
     };
     let seq = world.facts().seq;
     enter(world, way, seq, now_ms);
-    Plan::Parse(Parse { way, state: state_word(STAGE_SYN, 0, now_ms), from: 0, row: 0 })
+    Plan::Parse(Parse {
+        way,
+        state: state_word(STAGE_SYN, 0, now_ms),
+        from: 0,
+        row: 0,
+    })
 }
 
 /// Whether the payload at `from` looks like the start of a ClientHello's record: as much as there is
@@ -342,13 +363,17 @@ fn starts_hello<W: World>(world: &mut W, from: u32) -> bool {
     let (at, len) = (facts.payload + from, facts.payload_len);
     let packet = world.packet();
     if len >= from + 6 {
-        let Some(view) = packet.view::<6>(at) else { return false };
+        let Some(view) = packet.view::<6>(at) else {
+            return false;
+        };
         return view.be16(0) == 0x1603 && view.u8(5) == 1;
     }
     if len < from + 2 {
         return false;
     }
-    let Some(view) = packet.view::<2>(at) else { return false };
+    let Some(view) = packet.view::<2>(at) else {
+        return false;
+    };
     view.be16(0) == 0x1603
 }
 
@@ -361,8 +386,14 @@ fn dummy_record<W: World>(world: &mut W) -> u32 {
     if len < 6 {
         return 0;
     }
-    let Some(view) = world.packet().view::<6>(at) else { return 0 };
-    if view.be32(0) & 0xffff_00ff == 0x1403_0000 && view.be16(4) == 0x0101 { 6 } else { 0 }
+    let Some(view) = world.packet().view::<6>(at) else {
+        return 0;
+    };
+    if view.be32(0) & 0xffff_00ff == 0x1403_0000 && view.be16(4) == 0x0101 {
+        6
+    } else {
+        0
+    }
 }
 
 /// A judged flow: a retransmission from in front of the decisive byte, or a second hello behind it.
@@ -390,7 +421,12 @@ fn done<W: World>(world: &mut W, way: usize, state: u64, end: u32) -> Plan {
     if seq != first || urgent {
         return Plan::Known(hold(world, way, state, Reason::HoldAltered));
     }
-    Plan::Parse(Parse { way, state, from: 0, row: 0 })
+    Plan::Parse(Parse {
+        way,
+        state,
+        from: 0,
+        row: 0,
+    })
 }
 
 /// Data behind the decisive byte. A hello after a HelloRetryRequest, or behind CONNECT, SOCKS or
@@ -416,7 +452,12 @@ fn behind<W: World>(world: &mut W, way: usize, state: u64, urgent: bool) -> Plan
         slot.next = seq;
         slot.state = state;
     }
-    Plan::Parse(Parse { way, state, from, row: 0 })
+    Plan::Parse(Parse {
+        way,
+        state,
+        from,
+        row: 0,
+    })
 }
 
 /// A flow whose hello is not judged yet.
@@ -446,10 +487,20 @@ fn unfinished<W: World>(world: &mut W, way: usize, state: u64, next: u32) -> Pla
         }
     }
     if stage(state) == STAGE_SYN {
-        return Plan::Parse(Parse { way, state, from, row: 0 });
+        return Plan::Parse(Parse {
+            way,
+            state,
+            from,
+            row: 0,
+        });
     }
     let row = world.flows().slots.get(way).map_or(0, |slot| slot.hello);
-    Plan::Parse(Parse { way, state, from, row: row.wrapping_add(1) })
+    Plan::Parse(Parse {
+        way,
+        state,
+        from,
+        row: row.wrapping_add(1),
+    })
 }
 
 /// Counts a held segment; a flow with too many is reset rather than starved.
@@ -473,7 +524,9 @@ const UNCHANGED_ALL: u32 = u32::MAX;
 fn unchanged<W: World>(world: &mut W, way: usize, state: u64) -> u32 {
     let facts = world.facts();
     let (seq, len) = (facts.seq, facts.payload_len);
-    let Some(slot) = world.flows().slots.get(way) else { return 0 };
+    let Some(slot) = world.flows().slots.get(way) else {
+        return 0;
+    };
     let (mut piece, hashes, lengths) = (slot.first, slot.hashes, slot.lengths);
     let count = segments(state);
     let mut same = 0u32;
@@ -538,7 +591,11 @@ fn parse<W: World>(world: &mut W, how: Parse) -> u32 {
         facts.name_len = facts.hello.name_len as u32;
     }
     // The row may have been taken by another flow meanwhile: then what was read is of no account.
-    if how.row != 0 && world.hello(how.row - 1).is_none_or(|hello| hello.stamp != stamp) {
+    if how.row != 0
+        && world
+            .hello(how.row - 1)
+            .is_none_or(|hello| hello.stamp != stamp)
+    {
         return lost(world, how.way);
     }
     conclude_segment(world, how, row, outcome)
@@ -548,7 +605,9 @@ fn parse<W: World>(world: &mut W, how: Parse) -> u32 {
 #[inline(always)]
 fn load_row<W: World>(world: &mut W, row: u32) -> u64 {
     let key = world.facts().key;
-    let Some(hello) = world.hello(row) else { return 0 };
+    let Some(hello) = world.hello(row) else {
+        return 0;
+    };
     if hello.key != key {
         return 0;
     }
@@ -613,7 +672,9 @@ fn judge_name<W: World>(world: &mut W, row: u32) -> u32 {
 /// The hello is not finished: remembers the segment and lets it through.
 #[inline(always)]
 fn keep<W: World>(world: &mut W, how: Parse, row: u32) -> u32 {
-    let Parse { way, state, from, .. } = how;
+    let Parse {
+        way, state, from, ..
+    } = how;
     // A flow that was judged, with later data passed, does not become unfinished again.
     if state & LATER != 0 {
         return hold(world, way, state, Reason::HoldAltered);
@@ -633,7 +694,11 @@ fn keep<W: World>(world: &mut W, how: Parse, row: u32) -> u32 {
     let facts = world.facts();
     let next = facts.seq.wrapping_add(facts.payload_len);
     let len = facts.payload_len - from;
-    let count = if stage(state) == STAGE_OPEN { segments(state) } else { 0 };
+    let count = if stage(state) == STAGE_OPEN {
+        segments(state)
+    } else {
+        0
+    };
     let count = remember(world, way, count, from, len);
     if let Some(slot) = world.flows().slots.get_mut(way) {
         slot.next = next;
@@ -650,10 +715,13 @@ fn remember<W: World>(world: &mut W, way: usize, count: u64, from: u32, len: u32
         return SEGMENTS_OVER;
     }
     let hash = world.call_hash(from, len);
-    let Some(slot) = world.flows().slots.get_mut(way) else { return SEGMENTS_OVER };
-    if let (Some(place), Some(length)) =
-        (slot.hashes.get_mut(count as usize & 3), slot.lengths.get_mut(count as usize & 3))
-    {
+    let Some(slot) = world.flows().slots.get_mut(way) else {
+        return SEGMENTS_OVER;
+    };
+    if let (Some(place), Some(length)) = (
+        slot.hashes.get_mut(count as usize & 3),
+        slot.lengths.get_mut(count as usize & 3),
+    ) {
         *place = hash;
         *length = len as u16;
     }
@@ -663,7 +731,9 @@ fn remember<W: World>(world: &mut W, way: usize, count: u64, from: u32, len: u32
 /// The flow was judged and passes: the decisive byte is the boundary, and only moves back.
 #[inline(always)]
 fn settle<W: World>(world: &mut W, how: Parse) {
-    let Parse { way, state, from, .. } = how;
+    let Parse {
+        way, state, from, ..
+    } = how;
     let now_ms = world.now_ms();
     let facts = world.facts();
     let offset = facts.hello.offset;
@@ -714,7 +784,9 @@ fn take_row<W: World>(world: &mut W) -> u32 {
     let first = (key_hash(seed, key) as u32 & mask) * WAYS as u32;
     let (mut best, mut best_row, mut best_stamp) = (0, 0, 0);
     for way in 0..WAYS as u32 {
-        let Some(hello) = world.hello(first + way) else { return 0 };
+        let Some(hello) = world.hello(first + way) else {
+            return 0;
+        };
         let stamp = hello.stamp;
         let mut rank = row_rank(stamp, now_ms, org, idle_ms);
         if stamp != 0 && hello.key == key {
@@ -729,7 +801,9 @@ fn take_row<W: World>(world: &mut W) -> u32 {
     if best == 0 || !world.swap_stamp(best_row, best_stamp, row_stamp(now_ms, org)) {
         return 0;
     }
-    let Some(hello) = world.hello(best_row) else { return 0 };
+    let Some(hello) = world.hello(best_row) else {
+        return 0;
+    };
     hello.key = key;
     best_row + 1
 }

@@ -74,7 +74,11 @@ pub fn name_key(seed: u64, name: &[u8]) -> Option<u64> {
         for (back, byte) in word.iter_mut().rev().enumerate() {
             if back < left {
                 let at = left - 1 - back;
-                *byte = if at == 0 { b'.' } else { name.get(at - 1).copied().unwrap_or(0) };
+                *byte = if at == 0 {
+                    b'.'
+                } else {
+                    name.get(at - 1).copied().unwrap_or(0)
+                };
             }
         }
         let word = lower_word(u64::from_le_bytes(word));

@@ -28,7 +28,8 @@ pub fn index_lane(word: u64, address: u32) -> u32 {
 #[inline(always)]
 #[must_use]
 pub fn page_word(page: u32, address: u32) -> u32 {
-    page.wrapping_mul(PAGE_WORDS).wrapping_add((address & 0xffff) >> 2)
+    page.wrapping_mul(PAGE_WORDS)
+        .wrapping_add((address & 0xffff) >> 2)
 }
 
 /// The organisation number in that word.

@@ -77,7 +77,13 @@ pub struct Link {
 }
 
 impl Link {
-    const NOT_IP: Link = Link { version: 0, l3: 0, vlan: 0, pppoe_at: 0, mpls_at: 0 };
+    const NOT_IP: Link = Link {
+        version: 0,
+        l3: 0,
+        vlan: 0,
+        pppoe_at: 0,
+        mpls_at: 0,
+    };
 }
 
 #[inline(always)]
@@ -100,7 +106,10 @@ pub fn read_link<P: Packet>(packet: P) -> Link {
 #[inline(always)]
 fn read_tags<P: Packet>(packet: P) -> Option<Link> {
     let mut kind = EtherType(packet.view::<14>(0)?.be16(12));
-    let mut link = Link { l3: 14, ..Link::NOT_IP };
+    let mut link = Link {
+        l3: 14,
+        ..Link::NOT_IP
+    };
     for _ in 0..VLAN_TAGS_MAX {
         if !kind.is_vlan() {
             break;
@@ -143,7 +152,11 @@ fn read_labels<P: Packet>(packet: P, mut link: Link) -> Option<Link> {
         // Bottom of stack (RFC 3032 section 2.1); what follows is told by the first nibble alone.
         if label.u8(2) & 1 != 0 {
             let nibble = packet.view::<1>(link.l3)?.u8(0) >> 4;
-            link.version = if nibble == 4 || nibble == 6 { nibble } else { 0 };
+            link.version = if nibble == 4 || nibble == 6 {
+                nibble
+            } else {
+                0
+            };
             return Some(link);
         }
     }
@@ -248,7 +261,9 @@ pub fn read_extensions<P: Packet>(packet: P, facts: &mut Scratch) -> u32 {
             return EXTENSIONS_READ;
         }
         let at = facts.l4;
-        let Some(header) = packet.view::<8>(at) else { return EXTENSIONS_BROKEN };
+        let Some(header) = packet.view::<8>(at) else {
+            return EXTENSIONS_BROKEN;
+        };
         let mut size = (header.u8(1) + 1) * 8;
         if next == Protocol::FRAGMENT {
             size = 8;
@@ -266,5 +281,9 @@ pub fn read_extensions<P: Packet>(packet: P, facts: &mut Scratch) -> u32 {
             return EXTENSIONS_BROKEN;
         }
     }
-    if is_extension(Protocol(facts.protocol)) { EXTENSIONS_TOO_MANY } else { EXTENSIONS_READ }
+    if is_extension(Protocol(facts.protocol)) {
+        EXTENSIONS_TOO_MANY
+    } else {
+        EXTENSIONS_READ
+    }
 }

@@ -14,8 +14,8 @@ use crate::name::{
 };
 use crate::org::{ORG6_SPLIT_MARK, index_lane, index_word, page_lane, page_word};
 use crate::packet::{
-    EXTENSIONS_BROKEN, EXTENSIONS_TOO_MANY, EtherType, FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE,
-    Protocol, is_extension, read_extensions, read_ipv4, read_ipv6, read_link,
+    EXTENSIONS_BROKEN, EXTENSIONS_TOO_MANY, EtherType, FRAGMENT_FIRST, FRAGMENT_LATER,
+    FRAGMENT_NONE, Protocol, is_extension, read_extensions, read_ipv4, read_ipv6, read_link,
 };
 use crate::reason::Reason;
 use crate::rule::{CATEGORY_NONE, Moment, Step, decide, judge_entry};
@@ -205,7 +205,9 @@ pub enum Judged {
 /// (see [`conclude`]).
 #[inline(always)]
 pub fn judge<W: World>(world: &mut W) -> Judged {
-    let Some(org) = identify(world) else { return Judged::Untouched };
+    let Some(org) = identify(world) else {
+        return Judged::Untouched;
+    };
     let outcome = &mut world.facts().outcome;
     outcome.org = org;
     outcome.name_len = 0;
@@ -314,8 +316,11 @@ fn identify_ipv4<W: World>(world: &mut W, l3: u32, realm: u32) -> Option<u32> {
 fn identify_ipv6<W: World>(world: &mut W, l3: u32, realm: u32) -> Option<u32> {
     let header = world.packet().view::<40>(l3)?;
     let control = world.control();
-    let (seed, bloom_len, bucket_len) =
-        (control.seed, control.org6_bloom_len, control.org6_bucket_len);
+    let (seed, bloom_len, bucket_len) = (
+        control.seed,
+        control.org6_bloom_len,
+        control.org6_bucket_len,
+    );
     let high = header.be64(8);
     let key = org6_key(seed, realm, high);
     let bits = bloom_bits(key);
@@ -336,7 +341,12 @@ fn identify_ipv6<W: World>(world: &mut W, l3: u32, realm: u32) -> Option<u32> {
         return None;
     }
     let facts = world.facts();
-    facts.source = [header.be32(8), header.be32(12), header.be32(16), header.be32(20)];
+    facts.source = [
+        header.be32(8),
+        header.be32(12),
+        header.be32(16),
+        header.be32(20),
+    ];
     Some(world.org6_split(realm))
 }
 
@@ -349,8 +359,14 @@ fn judge_enrolled<W: World>(world: &mut W) -> u32 {
     facts.policy = POLICY_UNKNOWN;
     let (l3, version) = (facts.l3, facts.version);
     let l3 = world.forget(l3);
-    let network = if version == 4 { ipv4(world, l3) } else { ipv6(world, l3) };
-    let Some(fragment) = network else { return Reason::RefuseMalformed.number() };
+    let network = if version == 4 {
+        ipv4(world, l3)
+    } else {
+        ipv6(world, l3)
+    };
+    let Some(fragment) = network else {
+        return Reason::RefuseMalformed.number();
+    };
     // Only an entry that matched has made the policy known.
     if world.facts().policy != POLICY_UNKNOWN {
         let reason = decide_into_outcome(world, Moment::Address);
@@ -429,8 +445,18 @@ fn ipv6<W: World>(world: &mut W, l3: u32) -> Option<u32> {
     let network = read_ipv6(header, l3, packet.len())?;
     let (high, low) = (header.be64(24), header.be64(32));
     let facts = world.facts();
-    facts.source = [header.be32(8), header.be32(12), header.be32(16), header.be32(20)];
-    facts.destination = [header.be32(24), header.be32(28), header.be32(32), header.be32(36)];
+    facts.source = [
+        header.be32(8),
+        header.be32(12),
+        header.be32(16),
+        header.be32(20),
+    ];
+    facts.destination = [
+        header.be32(24),
+        header.be32(28),
+        header.be32(32),
+        header.be32(36),
+    ];
     facts.protocol = network.protocol.0;
     facts.l4 = network.l4;
     facts.spare[1] = network.end;
@@ -480,9 +506,13 @@ fn probe_address<W: World>(world: &mut W, key: u64) {
 #[inline(always)]
 fn in_bloom<W: World>(world: &W, key: u64) -> bool {
     let control = world.control();
-    let word = control.bloom_base.wrapping_add(position(key, control.bloom_len));
+    let word = control
+        .bloom_base
+        .wrapping_add(position(key, control.bloom_len));
     let bits = bloom_bits(key);
-    world.subject_bloom(word).is_some_and(|word| word & bits == bits)
+    world
+        .subject_bloom(word)
+        .is_some_and(|word| word & bits == bits)
 }
 
 /// Looks a key up in the table behind the Bloom filter and takes the entry into account. `dot` is the
@@ -523,7 +553,11 @@ pub const WHOLE_NAME: u32 = 1 << 16;
 /// Takes the destination's longest matching prefix entry into account.
 #[inline(always)]
 pub fn net_found<W: World>(world: &mut W) {
-    let found = if world.facts().version == 4 { world.net4() } else { world.net6() };
+    let found = if world.facts().version == 4 {
+        world.net4()
+    } else {
+        world.net6()
+    };
     if let Some(NetEntry { class, entry }) = found {
         consider_class(world, class, entry, 0, true);
     }
@@ -532,7 +566,9 @@ pub fn net_found<W: World>(world: &mut W) {
 #[inline(always)]
 fn consider_class<W: World>(world: &mut W, class: u32, entry: u32, len: u32, exact: bool) {
     let policy = world.facts().policy;
-    let (Some(class), Some(policy)) = (world.class(class), world.policy(policy)) else { return };
+    let (Some(class), Some(policy)) = (world.class(class), world.policy(policy)) else {
+        return;
+    };
     let suffix = judge_entry(&class.suffix, policy);
     if exact {
         let exact = judge_entry(&class.exact, policy);
@@ -546,7 +582,9 @@ fn consider_class<W: World>(world: &mut W, class: u32, entry: u32, len: u32, exa
 pub fn decide_into_outcome<W: World>(world: &mut W, moment: Moment) -> u32 {
     let facts = world.facts();
     let (best, row, bypass) = (facts.best, facts.policy, facts.bypass != 0);
-    let Some(policy) = world.policy(row) else { return Reason::RefuseInternal.number() };
+    let Some(policy) = world.policy(row) else {
+        return Reason::RefuseInternal.number();
+    };
     let decision = decide(&best, policy, bypass, moment);
     let outcome = &mut world.facts().outcome;
     match decision.reason {
@@ -577,7 +615,9 @@ pub fn nameless<W: World>(world: &mut W, otherwise: Reason) -> u32 {
 
 #[inline(always)]
 fn allow_only<W: World>(world: &W, policy: u32) -> bool {
-    world.policy(policy).is_some_and(|policy| policy.flags & POLICY_ALLOW_ONLY != 0)
+    world
+        .policy(policy)
+        .is_some_and(|policy| policy.flags & POLICY_ALLOW_ONLY != 0)
 }
 
 /// From the transport header on.
@@ -644,7 +684,11 @@ fn read_segment<V: View>(header: V, l4: u32, end: u32) -> Option<Segment> {
     if header.u8(12) < 0x50 || payload > end {
         return None;
     }
-    Some(Segment { payload, payload_len: end - payload, flags: header.u8(13) })
+    Some(Segment {
+        payload,
+        payload_len: end - payload,
+        flags: header.u8(13),
+    })
 }
 
 #[inline(always)]
@@ -663,8 +707,12 @@ fn segment_facts<W: World>(world: &mut W) -> bool {
     let facts = world.facts();
     let (l4, end) = (facts.l4, facts.spare[1]);
     let l4 = world.forget(l4);
-    let Some(header) = world.packet().view::<20>(l4) else { return false };
-    let Some(segment) = read_segment(header, l4, end) else { return false };
+    let Some(header) = world.packet().view::<20>(l4) else {
+        return false;
+    };
+    let Some(segment) = read_segment(header, l4, end) else {
+        return false;
+    };
     segment_into_facts(world.facts(), segment, header);
     true
 }
@@ -744,7 +792,9 @@ pub fn step_facts<W: World>(world: &mut W, row: u32) -> u32 {
     let packet = world.packet();
     let facts = world.facts();
     let (payload, len) = (facts.payload, facts.payload_len);
-    let Some((hello, name)) = world.hello_and_name(row) else { return tls::progress::NOT_TLS };
+    let Some((hello, name)) = world.hello_and_name(row) else {
+        return tls::progress::NOT_TLS;
+    };
     tls::step(hello, name, packet, payload, len)
 }
 
@@ -762,7 +812,11 @@ pub fn name_in_packet<W: World>(world: &mut W) {
 pub fn name_in_row<W: World>(world: &mut W, row: u32) {
     walk(world, |world, left| {
         let from = (left & 0xff) as usize + NAME_PAD - 8;
-        let bytes = world.hello(row)?.name.get(from..from + 8)?.first_chunk::<8>()?;
+        let bytes = world
+            .hello(row)?
+            .name
+            .get(from..from + 8)?
+            .first_chunk::<8>()?;
         Some(u64::from_le_bytes(*bytes))
     });
 }
@@ -775,7 +829,9 @@ fn walk<W: World>(world: &mut W, read: impl Fn(&mut W, u32) -> Option<u64>) {
     let name_len = world.facts().name_len;
     let name_len = world.forget(name_len);
     // A trailing dot is the root's label: stock servers take the name without it for the same host.
-    let Some(last) = read(world, name_len) else { return };
+    let Some(last) = read(world, name_len) else {
+        return;
+    };
     let name_len = name_len.wrapping_sub((last >> 56 == b'.' as u64) as u32);
     world.facts().name_len = name_len;
     world.facts().name_left = name_len;
@@ -785,7 +841,9 @@ fn walk<W: World>(world: &mut W, read: impl Fn(&mut W, u32) -> Option<u64>) {
         if left < 8 {
             break;
         }
-        let Some(word) = read(world, left) else { return };
+        let Some(word) = read(world, left) else {
+            return;
+        };
         let word = lower_word(word);
         let dots = dots_of_word(word);
         probe_dots(world, state, word, dots, left);
@@ -794,7 +852,9 @@ fn walk<W: World>(world: &mut W, read: impl Fn(&mut W, u32) -> Option<u64>) {
     }
     let left = world.facts().name_left;
     let left = world.forget(left) & 7;
-    let Some(word) = read(world, left) else { return };
+    let Some(word) = read(world, left) else {
+        return;
+    };
     probe_last(world, state, lower_word(word), left);
 }
 
@@ -838,7 +898,9 @@ pub fn hash_payload<W: World>(world: &mut W, from: u32, len: u32) -> u32 {
         if at + 64 > len {
             break;
         }
-        let Some(view) = packet.view::<64>(base + at) else { break };
+        let Some(view) = packet.view::<64>(base + at) else {
+            break;
+        };
         for half in [0, 32] {
             lanes[0] = fold(lanes[0], view.le64(half));
             lanes[1] = fold(lanes[1], view.le64(half + 8));
@@ -852,7 +914,9 @@ pub fn hash_payload<W: World>(world: &mut W, from: u32, len: u32) -> u32 {
         if at + 8 > len {
             break;
         }
-        let Some(view) = packet.view::<8>(base + at) else { break };
+        let Some(view) = packet.view::<8>(base + at) else {
+            break;
+        };
         lanes[1] = fold(lanes[1], view.le64(0));
         at += 8;
     }
@@ -861,7 +925,9 @@ pub fn hash_payload<W: World>(world: &mut W, from: u32, len: u32) -> u32 {
         if at >= len {
             break;
         }
-        let Some(view) = packet.view::<1>(base + at) else { break };
+        let Some(view) = packet.view::<1>(base + at) else {
+            break;
+        };
         lanes[0] = fold(lanes[0], view.u8(0) as u64);
         at += 1;
     }
@@ -878,7 +944,9 @@ pub fn conclude<W: World>(world: &mut W, reason: u32) -> u32 {
     let mut action = action as u32;
     if action == Action::Reset as u32 && world.facts().mpls_at != 0 {
         let row = world.facts().interface;
-        let reply = world.interface(row).map_or(0, |interface| interface.mpls_reply);
+        let reply = world
+            .interface(row)
+            .map_or(0, |interface| interface.mpls_reply);
         if reply == crate::abi::MPLS_REPLY_NONE {
             reason = Reason::BlockMplsNoReturn.number();
             action = Action::Drop as u32;

@@ -1,9 +1,12 @@
 //! `aya::Pod` for the types of `abi`: plain integers without padding, any bit pattern valid.
-#![expect(unsafe_code, reason = "aya::Pod is an unsafe trait; nothing else here is unsafe")]
+#![expect(
+    unsafe_code,
+    reason = "aya::Pod is an unsafe trait; nothing else here is unsafe"
+)]
 
 use crate::abi::{
-    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface, NetEntry,
-    Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Scratch,
+    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface,
+    NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Scratch,
 };
 
 macro_rules! pod {
@@ -17,6 +20,20 @@ macro_rules! pod {
 }
 
 pod!(
-    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface, NetEntry,
-    Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Scratch
+    Bucket,
+    BucketEntries,
+    CategoryCounters,
+    Class,
+    Control,
+    FlowSet,
+    HelloSlot,
+    Interface,
+    NetEntry,
+    Org,
+    Org6SplitKey,
+    OrgCounters,
+    OrgRate,
+    Outcome,
+    Policy,
+    Scratch
 );

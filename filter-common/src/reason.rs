@@ -152,7 +152,11 @@ mod tests {
         for reason in Reason::ALL {
             let number = reason.number();
             assert!(number > 0 && number < crate::limits::REASONS as u32);
-            assert_eq!(number < FIRST_NOT_PASS, reason.verdict() == Verdict::Pass, "{reason:?}");
+            assert_eq!(
+                number < FIRST_NOT_PASS,
+                reason.verdict() == Verdict::Pass,
+                "{reason:?}"
+            );
             assert_eq!(Reason::from_number(number), Some(*reason));
         }
     }

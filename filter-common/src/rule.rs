@@ -84,7 +84,11 @@ fn lowest(mask: u64) -> u32 {
 pub fn judge_entry(tiers: &Tiers, policy: &Policy) -> Match {
     let mandatory = tiers.nsor & policy.mandatory;
     let nsor = mandatory | tiers.nsor & policy.block;
-    let nsor_category = if nsor == 0 { CATEGORY_NONE } else { lowest(nsor) };
+    let nsor_category = if nsor == 0 {
+        CATEGORY_NONE
+    } else {
+        lowest(nsor)
+    };
     let (step, category) = if tiers.local & LOCAL_INFRASTRUCTURE != 0 {
         (Step::Infrastructure, CATEGORY_NONE)
     } else if tiers.unified != 0 {
@@ -106,7 +110,11 @@ pub fn judge_entry(tiers: &Tiers, policy: &Policy) -> Match {
     } else {
         (Step::Pass, CATEGORY_NONE)
     };
-    Match { step: step as u32, category, nsor_category }
+    Match {
+        step: step as u32,
+        category,
+        nsor_category,
+    }
 }
 
 /// The deciding entry so far, in words that the kernel keeps in its scratch memory.
@@ -209,15 +217,22 @@ pub struct Decision {
 pub fn decide(best: &Best, policy: &Policy, bypass: bool, moment: Moment) -> Decision {
     let on_address = best.address != 0;
     let pick = |address: Reason, name: Reason| Some(if on_address { address } else { name });
-    let of = |reason| Decision { reason, category: best.category, entry: best.entry };
+    let of = |reason| Decision {
+        reason,
+        category: best.category,
+        entry: best.entry,
+    };
     let step = best.step;
     if step == Step::Infrastructure as u32 {
         return of(Some(Reason::PassInfrastructure));
     }
     let blocked_by_nsor = best.nsor_category != CATEGORY_NONE;
     if step == Step::Mandatory as u32 && blocked_by_nsor {
-        let reason =
-            if best.nsor_address != 0 { Reason::BlockNsorAddress } else { Reason::BlockNsorName };
+        let reason = if best.nsor_address != 0 {
+            Reason::BlockNsorAddress
+        } else {
+            Reason::BlockNsorName
+        };
         return Decision {
             reason: Some(reason),
             category: best.nsor_category,
@@ -227,7 +242,11 @@ pub fn decide(best: &Best, policy: &Policy, bypass: bool, moment: Moment) -> Dec
     if step == Step::Mandatory as u32 {
         return of(pick(Reason::BlockUnifiedAddress, Reason::BlockUnifiedName));
     }
-    let none = |reason| Decision { reason, category: CATEGORY_NONE, entry: 0 };
+    let none = |reason| Decision {
+        reason,
+        category: CATEGORY_NONE,
+        entry: 0,
+    };
     if bypass {
         return none(if moment as u8 == Moment::Address as u8 {
             None

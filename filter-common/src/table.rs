@@ -54,7 +54,11 @@ pub fn tag(key: u64) -> u64 {
 #[must_use]
 pub fn other_bucket(bucket: u32, tag: u64, len: u32) -> u32 {
     let sum = ((tag.wrapping_mul(SPREAD) >> 32).wrapping_mul(len as u64) >> 32) as u32;
-    if sum < bucket { sum.wrapping_sub(bucket).wrapping_add(len) } else { sum - bucket }
+    if sum < bucket {
+        sum.wrapping_sub(bucket).wrapping_add(len)
+    } else {
+        sum - bucket
+    }
 }
 
 /// Class and slot of a tag in a bucket; class 0: not there.

@@ -121,7 +121,9 @@ pub fn glide<P: Packet>(hello: &mut Hello, packet: P, base: u32, len: u32) -> u3
         if hello.offset + 5 > len {
             return GO;
         }
-        let Some(header) = packet.view::<5>(base + hello.offset) else { return GO };
+        let Some(header) = packet.view::<5>(base + hello.offset) else {
+            return GO;
+        };
         let header = (header.u8(0) as u64) << 32 | header.be32(1) as u64;
         // Whatever decides, the byte that decided lies in front of the offset: a flow is judged up to it.
         hello.offset += 5;
@@ -150,11 +152,17 @@ fn glide_fixed<P: Packet>(hello: &mut Hello, packet: P, base: u32, len: u32) -> 
     let start = hello.offset;
     let in_segment = len - start;
     let record = hello.record_left;
-    let room = if record < in_segment { record } else { in_segment };
+    let room = if record < in_segment {
+        record
+    } else {
+        in_segment
+    };
     if hello.skip != 0 || room < 39 {
         return GO;
     }
-    let Some(fixed) = packet.view::<39>(base + start) else { return GO };
+    let Some(fixed) = packet.view::<39>(base + start) else {
+        return GO;
+    };
     let hello_len = fixed.be32(0) & 0xff_ffff;
     let session_id = fixed.u8(38);
     // The client version is not looked at: OpenSSL takes any above SSL 3.0 beside supported_versions.
@@ -167,17 +175,23 @@ fn glide_fixed<P: Packet>(hello: &mut Hello, packet: P, base: u32, len: u32) -> 
     if at + 2 > room {
         return GO;
     }
-    let Some(ciphers) = packet.view::<2>(base + start + at) else { return GO };
+    let Some(ciphers) = packet.view::<2>(base + start + at) else {
+        return GO;
+    };
     at += 2 + ciphers.be16(0);
     if at + 1 > room {
         return GO;
     }
-    let Some(compression) = packet.view::<1>(base + start + at) else { return GO };
+    let Some(compression) = packet.view::<1>(base + start + at) else {
+        return GO;
+    };
     at += 1 + compression.u8(0);
     if at + 2 > room {
         return GO;
     }
-    let Some(extensions) = packet.view::<2>(base + start + at) else { return GO };
+    let Some(extensions) = packet.view::<2>(base + start + at) else {
+        return GO;
+    };
     hello.extensions_left = extensions.be16(0);
     if hello.extensions_left < 4 {
         hello.offset = start + at + 2;
@@ -202,7 +216,9 @@ fn glide_extensions<P: Packet>(hello: &mut Hello, packet: P, base: u32, len: u32
         if at + 4 > end {
             break;
         }
-        let Some(header) = packet.view::<4>(base + at) else { break };
+        let Some(header) = packet.view::<4>(base + at) else {
+            break;
+        };
         if header.be16(0) == 0 {
             outcome = NAME;
             break;
@@ -231,7 +247,11 @@ fn glide_extensions<P: Packet>(hello: &mut Hello, packet: P, base: u32, len: u32
     hello.offset = stop;
     hello.record_left = record_end - stop;
     hello.skip = at - stop;
-    if outcome == NAME { glide_name(hello, packet, base, end) } else { GO }
+    if outcome == NAME {
+        glide_name(hello, packet, base, end)
+    } else {
+        GO
+    }
 }
 
 /// The server name extension at `hello.offset`, if the whole name lies in front of `end`.
@@ -241,7 +261,9 @@ fn glide_name<P: Packet>(hello: &mut Hello, packet: P, base: u32, end: u32) -> u
     if at + 9 > end {
         return GO;
     }
-    let Some(header) = packet.view::<9>(base + at) else { return GO };
+    let Some(header) = packet.view::<9>(base + at) else {
+        return GO;
+    };
     let mut outcome = check_name(header.be16(4), header.u8(6), header.be16(7));
     if header.be16(2) < 5 {
         outcome = NO_NAME;
@@ -286,7 +308,11 @@ pub fn step<P: Packet>(
         return step_record(hello, packet, base + offset, in_segment);
     }
     let record = hello.record_left;
-    let mut room = if record < in_segment { record } else { in_segment };
+    let mut room = if record < in_segment {
+        record
+    } else {
+        in_segment
+    };
     if hello.record_type as u32 != RECORD_HANDSHAKE {
         hello.offset = offset + room;
         hello.record_left = record - room;
@@ -308,11 +334,15 @@ pub fn step<P: Packet>(
 #[inline(always)]
 fn step_record<P: Packet>(hello: &mut Hello, packet: P, at: u32, room: u32) -> u32 {
     if hello.record_header_got == 0 && room >= 5 {
-        let Some(header) = packet.view::<5>(at) else { return MORE };
+        let Some(header) = packet.view::<5>(at) else {
+            return MORE;
+        };
         hello.offset += 5;
         return open_record(hello, (header.u8(0) as u64) << 32 | header.be32(1) as u64);
     }
-    let Some(byte) = packet.view::<1>(at) else { return MORE };
+    let Some(byte) = packet.view::<1>(at) else {
+        return MORE;
+    };
     let byte = byte.u8(0);
     hello.record_header = hello.record_header << 8 | byte as u64;
     hello.offset += 1;
@@ -345,14 +375,18 @@ fn step_name<P: Packet>(
     let to = NAME_PAD + got as usize;
     let taken;
     if left >= 8 && room >= 8 {
-        let Some(word) = packet.view::<8>(at) else { return MORE };
+        let Some(word) = packet.view::<8>(at) else {
+            return MORE;
+        };
         let word = lower_word(word.le64(0)).to_le_bytes();
         if let Some(place) = name.get_mut(to..to + 8) {
             place.copy_from_slice(&word);
         }
         taken = 8;
     } else {
-        let Some(byte) = packet.view::<1>(at) else { return MORE };
+        let Some(byte) = packet.view::<1>(at) else {
+            return MORE;
+        };
         if let Some(place) = name.get_mut(to) {
             *place = lower_word(byte.u8(0) as u64) as u8;
         }
@@ -361,7 +395,11 @@ fn step_name<P: Packet>(
     hello.offset += taken;
     hello.record_left -= taken;
     hello.name_got = got.wrapping_add(taken as u8);
-    if hello.name_got == hello.name_len { NAME } else { GO }
+    if hello.name_got == hello.name_len {
+        NAME
+    } else {
+        GO
+    }
 }
 
 /// Bytes of the fixed-width field that comes next.
@@ -382,13 +420,17 @@ fn step_field<P: Packet>(hello: &mut Hello, packet: P, at: u32, room: u32) -> u3
     let value;
     if hello.field_got == 0 && room >= 6 {
         // Whole, and read as six bytes whatever its width: one path for the verifier.
-        let Some(bytes) = packet.view::<6>(at) else { return MORE };
+        let Some(bytes) = packet.view::<6>(at) else {
+            return MORE;
+        };
         let six = (bytes.be32(0) as u64) << 16 | bytes.be16(4) as u64;
         value = six >> ((6 - width) * 8);
         hello.offset += width;
         hello.record_left -= width;
     } else {
-        let Some(byte) = packet.view::<1>(at) else { return MORE };
+        let Some(byte) = packet.view::<1>(at) else {
+            return MORE;
+        };
         let byte = byte.u8(0) as u64;
         hello.field = hello.field << 8 | byte;
         hello.offset += 1;
@@ -460,7 +502,11 @@ fn take_extension(hello: &mut Hello, kind: u32, len: u32) -> u32 {
         return if len < 5 { NO_NAME } else { GO };
     }
     hello.skip = len;
-    if hello.extensions_left < 4 { NO_NAME } else { GO }
+    if hello.extensions_left < 4 {
+        NO_NAME
+    } else {
+        GO
+    }
 }
 
 #[inline(always)]

@@ -9,7 +9,10 @@ fn main() {}
 
 #[cfg(target_arch = "bpf")]
 #[path = "bytes.rs"]
-#[expect(dead_code, reason = "only the pointer is used here; the parsers' view is not")]
+#[expect(
+    dead_code,
+    reason = "only the pointer is used here; the parsers' view is not"
+)]
 mod bytes;
 
 #[cfg(target_arch = "bpf")]

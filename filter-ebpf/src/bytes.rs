@@ -45,7 +45,11 @@ pub(crate) fn pointer<const N: usize>(ctx: *mut xdp_md, at: u32) -> Option<*mut 
     unsafe {
         asm!("{0} = {1}", "{0} += {2}", out(reg) stop, in(reg) start, const N, options(nomem, nostack, preserves_flags, pure));
     }
-    if stop > end { None } else { Some(start as *mut u8) }
+    if stop > end {
+        None
+    } else {
+        Some(start as *mut u8)
+    }
 }
 
 /// `value & MASK` by an instruction that LLVM cannot see through, so that it stays in the code and the

@@ -21,7 +21,11 @@ pub(crate) fn packet(outcome: Outcome) {
     let reason = outcome.reason;
     if let Some(row) = maps::COUNTERS.get_ptr_mut(outcome.org) {
         // SAFETY: a map value of this processor's own; the index is cut to the row's 64 places.
-        unsafe { *(&raw mut (*row).packets).cast::<u64>().add(bound::<63>(reason)) += 1 };
+        unsafe {
+            *(&raw mut (*row).packets)
+                .cast::<u64>()
+                .add(bound::<63>(reason)) += 1
+        };
     }
     if reason >= FIRST_NOT_PASS && outcome.category < 64 {
         category(outcome);

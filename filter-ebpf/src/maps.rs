@@ -7,8 +7,8 @@
 use aya_ebpf::btf_maps::{Array, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use filter_common::abi::{
-    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface, NetEntry,
-    Org, Org6SplitKey, OrgCounters, OrgRate, Policy, Scratch,
+    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface,
+    NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Policy, Scratch,
 };
 use filter_common::limits::{INTERFACES as INTERFACE_ROWS, REASONS};
 
@@ -20,7 +20,8 @@ const MMAPABLE: usize = 1 << 10;
 pub(crate) static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
 /// Attached interfaces.
 #[btf_map]
-pub(crate) static INTERFACES: Array<Interface, { INTERFACE_ROWS as usize }, MMAPABLE> = Array::new();
+pub(crate) static INTERFACES: Array<Interface, { INTERFACE_ROWS as usize }, MMAPABLE> =
+    Array::new();
 /// Realm numbers by VLAN, 4,096 `u16` an interface, four in a word.
 #[btf_map]
 pub(crate) static VLAN_REALMS: Array<u64, 1024, MMAPABLE> = Array::new();

@@ -18,7 +18,9 @@ pub fn schoolgate(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn run(ctx: *mut xdp_md) -> u32 {
-    let Some(mut world) = KernelWorld::new(ctx) else { return XDP_PASS };
+    let Some(mut world) = KernelWorld::new(ctx) else {
+        return XDP_PASS;
+    };
     let reason = match judge(&mut world) {
         Judged::Untouched => {
             count::untouched();

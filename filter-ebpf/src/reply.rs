@@ -55,7 +55,11 @@ pub(crate) fn reset(world: &mut KernelWorld) -> Option<()> {
     }
     swap_macs(world)?;
     link(world, l3)?;
-    if world.facts().version == 4 { ipv4(world, l3)? } else { ipv6(world, l3)? };
+    if world.facts().version == 4 {
+        ipv4(world, l3)?
+    } else {
+        ipv6(world, l3)?
+    };
     segment(world, l3 + header_len)
 }
 
@@ -68,7 +72,11 @@ fn network_offset(world: &mut KernelWorld) -> Option<u32> {
         return Some(world.forget(l3) & 0x3f);
     }
     let reply = world.interface(interface)?.mpls_reply;
-    let label_len = if reply & 0xff == MPLS_REPLY_LABEL { 4 } else { 0 };
+    let label_len = if reply & 0xff == MPLS_REPLY_LABEL {
+        4
+    } else {
+        0
+    };
     Some(world.forget(mpls_at + label_len) & 0x3f)
 }
 
@@ -107,7 +115,11 @@ fn link(world: &mut KernelWorld, l3: u32) -> Option<()> {
             // SAFETY: four bytes are there. Label, bottom of stack, time to live (RFC 3032).
             unsafe { put32(at, 0, (reply >> 8) << 12 | 1 << 8 | HOP_LIMIT) };
         } else {
-            let kind = if version == 4 { EtherType::IPV4 } else { EtherType::IPV6 };
+            let kind = if version == 4 {
+                EtherType::IPV4
+            } else {
+                EtherType::IPV6
+            };
             let at = pointer::<2>(world.ctx(), l3 - 2)?;
             // SAFETY: two bytes are there: the EtherType in front of the label stack.
             unsafe { put16(at, 0, kind.0) };
@@ -120,7 +132,11 @@ fn link(world: &mut KernelWorld, l3: u32) -> Option<()> {
 fn ipv4(world: &mut KernelWorld, l3: u32) -> Option<()> {
     let facts = world.facts();
     let (from, to) = (facts.destination[3], facts.source[3]);
-    let words = [0x4500_0000 | (20 + TCP_LEN), 0x0000_4000, HOP_LIMIT << 24 | 6 << 16];
+    let words = [
+        0x4500_0000 | (20 + TCP_LEN),
+        0x0000_4000,
+        HOP_LIMIT << 24 | 6 << 16,
+    ];
     let mut sum = halves(from) + halves(to);
     for word in words {
         sum += halves(word);
@@ -174,9 +190,16 @@ fn pseudo_header(facts: &Scratch) -> u64 {
 fn segment(world: &mut KernelWorld, l4: u32) -> Option<()> {
     let facts = world.facts();
     let ports = facts.ports.rotate_left(16);
-    let seq = if facts.tcp_flags & tcp::ACK != 0 { facts.ack } else { 0 };
+    let seq = if facts.tcp_flags & tcp::ACK != 0 {
+        facts.ack
+    } else {
+        0
+    };
     let phantom = (facts.tcp_flags & (tcp::SYN | tcp::FIN)).count_ones();
-    let ack = facts.seq.wrapping_add(facts.payload_len).wrapping_add(phantom);
+    let ack = facts
+        .seq
+        .wrapping_add(facts.payload_len)
+        .wrapping_add(phantom);
     let control = 0x5000_0000 | (tcp::RST | tcp::ACK) << 16;
     let sum = pseudo_header(facts) + halves(ports) + halves(seq) + halves(ack) + halves(control);
     let at = pointer::<20>(world.ctx(), l4)?;

@@ -6,8 +6,8 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated as helpers;
 use core::arch::asm;
 use filter_common::abi::{
-    Bucket, Class, Control, FlowSet, Hello, HelloSlot, Interface, NetEntry, Org, Org6SplitKey, OrgRate,
-    Policy, Scratch,
+    Bucket, Class, Control, FlowSet, Hello, HelloSlot, Interface, NetEntry, Org, Org6SplitKey,
+    OrgRate, Policy, Scratch,
 };
 use filter_common::limits::NAME_BUF;
 use filter_common::pipeline::World;
@@ -32,14 +32,23 @@ impl KernelWorld {
     pub(crate) fn new(ctx: *mut xdp_md) -> Option<KernelWorld> {
         let control = maps::CONTROL.get_ptr(0)?;
         let none = core::ptr::null_mut();
-        Some(KernelWorld { ctx, control, facts: core::ptr::null_mut(), flows: none })
+        Some(KernelWorld {
+            ctx,
+            control,
+            facts: core::ptr::null_mut(),
+            flows: none,
+        })
     }
 
     /// The same with the facts, for the parts behind the identification.
     #[inline(always)]
     pub(crate) fn with_facts(ctx: *mut xdp_md) -> Option<KernelWorld> {
         let mut world = KernelWorld::new(ctx)?;
-        if world.open_facts() { Some(world) } else { None }
+        if world.open_facts() {
+            Some(world)
+        } else {
+            None
+        }
     }
 
     /// The context.
@@ -69,7 +78,9 @@ fn copy_hello(from: *const Hello, to: *mut Hello) {
     // SAFETY: both are whole `Hello`s in map values, of `HELLO_WORDS` aligned words of integers.
     unsafe {
         for word in 0..HELLO_WORDS {
-            to.cast::<u64>().add(word).write_volatile(from.cast::<u64>().add(word).read_volatile());
+            to.cast::<u64>()
+                .add(word)
+                .write_volatile(from.cast::<u64>().add(word).read_volatile());
         }
     }
 }
@@ -187,7 +198,13 @@ impl World for KernelWorld {
             w0[0], w0[1], w0[2], w0[3], w1[0], w1[1], w1[2], w1[3], w2[0], w2[1], w2[2], w2[3],
             w3[0], w3[1], w3[2], w3[3],
         ];
-        let key = Key::new(160, Org6SplitKey { realm: realm.to_be_bytes(), address });
+        let key = Key::new(
+            160,
+            Org6SplitKey {
+                realm: realm.to_be_bytes(),
+                address,
+            },
+        );
         maps::ORG6_SPLIT.get(&key).copied().unwrap_or(0)
     }
     #[inline(always)]
@@ -212,7 +229,9 @@ impl World for KernelWorld {
     }
     #[inline(always)]
     fn subject_entry(&self, bucket: u32, slot: u32) -> u32 {
-        let Some(row) = maps::SUBJECT_ENTRIES.get(bucket) else { return 0 };
+        let Some(row) = maps::SUBJECT_ENTRIES.get(bucket) else {
+            return 0;
+        };
         row.entries.get((slot & 7) as usize).copied().unwrap_or(0)
     }
     #[inline(always)]
@@ -281,7 +300,9 @@ impl World for KernelWorld {
     }
     #[inline(always)]
     fn swap_stamp(&mut self, row: u32, old: u64, new: u64) -> bool {
-        let Some(slot) = self.hello(row) else { return false };
+        let Some(slot) = self.hello(row) else {
+            return false;
+        };
         compare_and_swap(&raw mut slot.stamp, old, new) == old
     }
 
