@@ -10,30 +10,38 @@
 
 use crate::abi::{FlowKey, FlowSet};
 use crate::bytes::{Packet, View};
-use crate::limits::{HOLDS_MAX, SEGMENT_HASHES, SYN_NEAR, WAYS};
-use crate::pipeline::{World, decide_into_outcome, draining, nameless, need_policy, tcp};
+use crate::judge::{Parse, parse};
+use crate::limits::{HOLDS_MAX, SEGMENT_HASHES, SYN_NEAR};
+use crate::lookup::{nameless, need_policy};
 use crate::reason::Reason;
-use crate::rule::Moment;
+use crate::segment::{draining, tcp};
 use crate::table::{finish, fold};
-use crate::tls::progress;
+use crate::world::World;
 
 /// The slot is free.
 pub const STAGE_FREE: u64 = 0;
+
 /// The SYN was seen; `first` and `next` are the sequence number of the stream's first byte.
 pub const STAGE_SYN: u64 = 1;
+
 /// Part of a ClientHello passed; `hello` is its row in `HELLOS`, `next` the next expected byte.
 pub const STAGE_OPEN: u64 = 2;
+
 /// The flow was judged and passed; `next` is the end of the decisive byte.
 pub const STAGE_DONE: u64 = 3;
+
 /// The state of an unfinished hello was lost: every later segment with payload is reset.
 pub const STAGE_CUT: u64 = 4;
+
 /// Data behind the decisive byte passed.
 pub const LATER: u64 = 1 << 4;
 
 const SEGMENTS_SHIFT: u32 = 5;
-const HOLDS_SHIFT: u32 = 8;
+
+pub(crate) const HOLDS_SHIFT: u32 = 8;
+
 /// A remembered segment's number that stands for "more than can be remembered".
-const SEGMENTS_OVER: u64 = SEGMENT_HASHES as u64 + 1;
+pub(crate) const SEGMENTS_OVER: u64 = SEGMENT_HASHES as u64 + 1;
 
 /// The stage in a state word.
 #[inline(always)]
@@ -290,19 +298,6 @@ enum Plan {
     Parse(Parse),
 }
 
-/// How a payload is to be parsed.
-#[derive(Clone, Copy)]
-struct Parse {
-    /// Way of the flow's slot.
-    way: usize,
-    /// Its state word.
-    state: u64,
-    /// Bytes of the payload in front of the part to be parsed.
-    from: u32,
-    /// Row of `HELLOS` with the state to go on from, plus one; 0: a fresh hello.
-    row: u32,
-}
-
 #[inline(always)]
 fn known(reason: Reason) -> Plan {
     Plan::Known(reason.number())
@@ -505,7 +500,7 @@ fn unfinished<W: World>(world: &mut W, way: usize, state: u64, next: u32) -> Pla
 
 /// Counts a held segment; a flow with too many is reset rather than starved.
 #[inline(always)]
-fn hold<W: World>(world: &mut W, way: usize, state: u64, reason: Reason) -> u32 {
+pub(crate) fn hold<W: World>(world: &mut W, way: usize, state: u64, reason: Reason) -> u32 {
     if holds(state) >= HOLDS_MAX as u64 {
         return Reason::RefuseStarved.number();
     }
@@ -546,272 +541,4 @@ fn unchanged<W: World>(world: &mut W, way: usize, state: u64) -> u32 {
         piece = piece.wrapping_add(piece_len);
     }
     if same == len { UNCHANGED_ALL } else { same }
-}
-
-/// The unfinished hello of this flow is gone: nothing of the flow passes any more.
-#[inline(always)]
-fn lost<W: World>(world: &mut W, way: usize) -> u32 {
-    let now_ms = world.now_ms();
-    if let Some(slot) = world.flows().slots.get_mut(way) {
-        slot.state = state_word(STAGE_CUT, 0, now_ms);
-    }
-    Reason::RefuseStateLost.number()
-}
-
-/// Parses the payload, decides where the name is complete, and keeps what is to be kept.
-#[inline(always)]
-fn parse<W: World>(world: &mut W, how: Parse) -> u32 {
-    let mut stamp = 0;
-    if how.row == 0 {
-        world.start_hello();
-    } else {
-        stamp = load_row(world, how.row - 1);
-        if stamp == 0 {
-            return lost(world, how.way);
-        }
-    }
-    world.facts().hello.offset = how.from;
-    let mut row = how.row;
-    let mut outcome = world.call_glide();
-    let facts = world.facts();
-    if outcome == progress::NAME {
-        name_in_segment(world);
-    } else if outcome == progress::GO && facts.hello.offset >= facts.payload_len {
-        outcome = progress::MORE;
-    } else if outcome == progress::GO {
-        if row == 0 {
-            row = take_row(world);
-        }
-        if row == 0 {
-            return Reason::HoldNoSlot.number();
-        }
-        outcome = world.call_steps(row - 1);
-        let facts = world.facts();
-        facts.name_at = 0;
-        facts.name_len = facts.hello.name_len as u32;
-    }
-    // The row may have been taken by another flow meanwhile: then what was read is of no account.
-    if how.row != 0
-        && world
-            .hello(how.row - 1)
-            .is_none_or(|hello| hello.stamp != stamp)
-    {
-        return lost(world, how.way);
-    }
-    conclude_segment(world, how, row, outcome)
-}
-
-/// Loads the parser's state from a row of `HELLOS`; gives its stamp, 0 if the row is not the flow's.
-#[inline(always)]
-fn load_row<W: World>(world: &mut W, row: u32) -> u64 {
-    let key = world.facts().key;
-    let Some(hello) = world.hello(row) else {
-        return 0;
-    };
-    if hello.key != key {
-        return 0;
-    }
-    let stamp = hello.stamp;
-    world.load_hello(row);
-    stamp
-}
-
-/// The name lies whole in the segment: its place, and the parser's place behind it.
-#[inline(always)]
-fn name_in_segment<W: World>(world: &mut W) {
-    let facts = world.facts();
-    facts.name_at = facts.payload + facts.hello.offset;
-    facts.name_len = facts.hello.name_len as u32;
-    facts.hello.offset += facts.name_len;
-}
-
-/// What the segment meets, and what is kept of it. `row` is the hello's row plus one, or 0.
-#[inline(always)]
-fn conclude_segment<W: World>(world: &mut W, how: Parse, row: u32, outcome: u32) -> u32 {
-    if outcome == progress::MORE {
-        return keep(world, how, row);
-    }
-    let reason = match outcome {
-        progress::NAME => judge_name(world, row),
-        progress::NO_NAME => nameless(world, Reason::PassHelloNoName),
-        progress::NOT_TLS => nameless(world, Reason::PassNotTls),
-        progress::BAD_NAME => Reason::RefuseHelloName.number(),
-        _ => Reason::RefuseStepLimit.number(),
-    };
-    let pass = reason < crate::reason::FIRST_NOT_PASS;
-    if pass {
-        settle(world, how);
-    }
-    // A row that this segment took, or that is not needed any more. A block leaves the state as it
-    // was, so that a retransmission of the segment meets the same verdict.
-    if row != 0 && (pass || how.row == 0) {
-        give_row(world, row - 1);
-    }
-    reason
-}
-
-/// Looks the name up and decides.
-#[inline(always)]
-fn judge_name<W: World>(world: &mut W, row: u32) -> u32 {
-    let facts = world.facts();
-    let (at, len) = (facts.name_at, facts.name_len);
-    facts.outcome.name_at = at;
-    facts.outcome.name_len = len;
-    facts.outcome.name_row = if at == 0 { row } else { 0 };
-    if at != 0 {
-        world.call_name_in_packet();
-    } else {
-        world.call_name_in_row(row.wrapping_sub(1));
-    }
-    match decide_into_outcome(world, Moment::Name) {
-        0 => Reason::PassHelloName.number(),
-        reason => reason,
-    }
-}
-
-/// The hello is not finished: remembers the segment and lets it through.
-#[inline(always)]
-fn keep<W: World>(world: &mut W, how: Parse, row: u32) -> u32 {
-    let Parse {
-        way, state, from, ..
-    } = how;
-    // A flow that was judged, with later data passed, does not become unfinished again.
-    if state & LATER != 0 {
-        return hold(world, way, state, Reason::HoldAltered);
-    }
-    let row = if row == 0 { take_row(world) } else { row };
-    if row == 0 {
-        return Reason::HoldNoSlot.number();
-    }
-    let now_ms = world.now_ms();
-    let org = world.facts().outcome.org;
-    world.save_hello(row - 1);
-    let stamp = world.hello(row - 1).map_or(0, |hello| hello.stamp);
-    let fresh = row_stamp(now_ms, org);
-    if !world.swap_stamp(row - 1, stamp, fresh) {
-        return lost(world, way);
-    }
-    let facts = world.facts();
-    let next = facts.seq.wrapping_add(facts.payload_len);
-    let len = facts.payload_len - from;
-    let count = if stage(state) == STAGE_OPEN {
-        segments(state)
-    } else {
-        0
-    };
-    let count = remember(world, way, count, from, len);
-    if let Some(slot) = world.flows().slots.get_mut(way) {
-        slot.next = next;
-        slot.hello = row - 1;
-        slot.state = state_word(STAGE_OPEN, count, now_ms) | state & 0xff << HOLDS_SHIFT;
-    }
-    Reason::PassHelloPart.number()
-}
-
-/// Remembers `len` bytes from `from` on by a keyed hash; gives the new number of segments.
-#[inline(always)]
-fn remember<W: World>(world: &mut W, way: usize, count: u64, from: u32, len: u32) -> u64 {
-    if count >= SEGMENT_HASHES as u64 {
-        return SEGMENTS_OVER;
-    }
-    let hash = world.call_hash(from, len);
-    let Some(slot) = world.flows().slots.get_mut(way) else {
-        return SEGMENTS_OVER;
-    };
-    if let (Some(place), Some(length)) = (
-        slot.hashes.get_mut(count as usize & 3),
-        slot.lengths.get_mut(count as usize & 3),
-    ) {
-        *place = hash;
-        *length = len as u16;
-    }
-    count + 1
-}
-
-/// The flow was judged and passes: the decisive byte is the boundary, and only moves back.
-#[inline(always)]
-fn settle<W: World>(world: &mut W, how: Parse) {
-    let Parse {
-        way, state, from, ..
-    } = how;
-    let now_ms = world.now_ms();
-    let facts = world.facts();
-    let offset = facts.hello.offset;
-    let end = facts.seq.wrapping_add(offset);
-    let mut count = 0;
-    if stage(state) == STAGE_OPEN {
-        count = remember(world, way, segments(state), from, offset.wrapping_sub(from));
-    }
-    let judged_before = stage(state) == STAGE_DONE;
-    if let Some(slot) = world.flows().slots.get_mut(way) {
-        if !judged_before || end.wrapping_sub(slot.next) > 1 << 31 {
-            slot.next = end;
-        }
-        slot.state = state_word(STAGE_DONE, count, now_ms) | state & LATER;
-    }
-}
-
-/// Stamp of a row of `HELLOS`: never 0.
-#[inline(always)]
-fn row_stamp(now_ms: u32, org: u32) -> u64 {
-    (now_ms as u64) << 32 | org as u64
-}
-
-/// How readily a row of `HELLOS` is given up for `org`; 0: not at all. An organisation pushes out its
-/// own oldest hello before it meets another's, and another's only when it is idle.
-#[inline(always)]
-fn row_rank(stamp: u64, now_ms: u32, org: u32, idle_ms: u32) -> u64 {
-    let age = now_ms.wrapping_sub((stamp >> 32) as u32) as u64;
-    if stamp == 0 {
-        1 << 40
-    } else if age >= idle_ms as u64 {
-        1 << 33 | age
-    } else if stamp as u32 == org {
-        1 << 32 | age
-    } else {
-        0
-    }
-}
-
-/// Takes a row of `HELLOS` for the flow in hand; its number plus one, or 0.
-#[inline(always)]
-fn take_row<W: World>(world: &mut W) -> u32 {
-    let control = world.control();
-    let (seed, mask, idle_ms) = (control.seed, control.hello_set_mask, control.idle_ms);
-    let facts = world.facts();
-    let (key, org) = (facts.key, facts.outcome.org);
-    let now_ms = world.now_ms();
-    let first = (key_hash(seed, key) as u32 & mask) * WAYS as u32;
-    let (mut best, mut best_row, mut best_stamp) = (0, 0, 0);
-    for way in 0..WAYS as u32 {
-        let Some(hello) = world.hello(first + way) else {
-            return 0;
-        };
-        let stamp = hello.stamp;
-        let mut rank = row_rank(stamp, now_ms, org, idle_ms);
-        if stamp != 0 && hello.key == key {
-            rank = 1 << 41;
-        }
-        if rank > best {
-            best = rank;
-            best_row = first + way;
-            best_stamp = stamp;
-        }
-    }
-    if best == 0 || !world.swap_stamp(best_row, best_stamp, row_stamp(now_ms, org)) {
-        return 0;
-    }
-    let Some(hello) = world.hello(best_row) else {
-        return 0;
-    };
-    hello.key = key;
-    best_row + 1
-}
-
-/// Gives a row of `HELLOS` back. Its name stays readable for replay until it is taken again.
-#[inline(always)]
-fn give_row<W: World>(world: &mut W, row: u32) {
-    if let Some(hello) = world.hello(row) {
-        hello.stamp = 0;
-    }
 }

@@ -5,8 +5,9 @@
 
 use aya_ebpf::bindings::xdp_md;
 use filter_common::limits::STEPS_MAX;
-use filter_common::pipeline::{self, World};
+use filter_common::world::World;
 use filter_common::{flow, tls};
+use filter_common::{identify, lookup, segment, walk};
 
 use crate::reply;
 use crate::world::KernelWorld;
@@ -26,7 +27,7 @@ macro_rules! world {
 #[inline(never)]
 pub(crate) extern "C" fn link(ctx: *mut xdp_md) -> u32 {
     let mut world = world!(ctx, 0);
-    pipeline::link_into_facts(&mut world);
+    identify::link_into_facts(&mut world);
     0
 }
 
@@ -45,7 +46,7 @@ pub(crate) extern "C" fn extensions(ctx: *mut xdp_md) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn subject(key: u64, dot: u64, left: u32) -> u32 {
     let mut world = world!(core::ptr::null_mut(), 0);
-    pipeline::subject_found(&mut world, key, dot, left);
+    lookup::subject_found(&mut world, key, dot, left);
     0
 }
 
@@ -54,7 +55,7 @@ pub(crate) extern "C" fn subject(key: u64, dot: u64, left: u32) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn net() -> u32 {
     let mut world = world!(core::ptr::null_mut(), 0);
-    pipeline::net_found(&mut world);
+    lookup::net_found(&mut world);
     0
 }
 
@@ -79,7 +80,7 @@ pub(crate) extern "C" fn payload(ctx: *mut xdp_md) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn glide(ctx: *mut xdp_md) -> u32 {
     let mut world = world!(ctx, tls::progress::NOT_TLS);
-    pipeline::glide_facts(&mut world)
+    segment::glide_facts(&mut world)
 }
 
 /// One step of a hello.
@@ -87,7 +88,7 @@ pub(crate) extern "C" fn glide(ctx: *mut xdp_md) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn one_step(ctx: *mut xdp_md, row: u32) -> u32 {
     let mut world = world!(ctx, tls::progress::NOT_TLS);
-    pipeline::step_facts(&mut world, row)
+    segment::step_facts(&mut world, row)
 }
 
 /// Steps of a hello, within the budget.
@@ -108,7 +109,7 @@ pub(crate) extern "C" fn steps(ctx: *mut xdp_md, row: u32) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn name_in_packet(ctx: *mut xdp_md) -> u32 {
     let mut world = world!(ctx, 0);
-    pipeline::name_in_packet(&mut world);
+    walk::name_in_packet(&mut world);
     0
 }
 
@@ -117,7 +118,7 @@ pub(crate) extern "C" fn name_in_packet(ctx: *mut xdp_md) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn name_in_row(row: u32) -> u32 {
     let mut world = world!(core::ptr::null_mut(), 0);
-    pipeline::name_in_row(&mut world, row);
+    walk::name_in_row(&mut world, row);
     0
 }
 
@@ -126,7 +127,7 @@ pub(crate) extern "C" fn name_in_row(row: u32) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn hash(ctx: *mut xdp_md, from: u32, len: u32) -> u32 {
     let mut world = world!(ctx, 0);
-    pipeline::hash_payload(&mut world, from, len)
+    segment::hash_payload(&mut world, from, len)
 }
 
 /// The frame becomes a reset to its sender; 1 if it did.

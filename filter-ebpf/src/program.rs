@@ -4,8 +4,9 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use filter_common::pipeline::{Judged, World, conclude, judge};
+use filter_common::pipeline::{Judged, conclude, judge};
 use filter_common::verdict::Action;
+use filter_common::world::World;
 
 use crate::world::KernelWorld;
 use crate::{count, parts};

@@ -5,7 +5,8 @@ use aya_ebpf::helpers::generated as helpers;
 use filter_common::abi::{MPLS_REPLY_LABEL, Scratch};
 use filter_common::bytes::Packet;
 use filter_common::packet::EtherType;
-use filter_common::pipeline::{World, tcp};
+use filter_common::segment::tcp;
+use filter_common::world::World;
 
 use crate::bytes::pointer;
 use crate::world::KernelWorld;

@@ -1,4 +1,4 @@
-//! The kernel's side of `filter_common::pipeline::World`: maps, clock, claims, and the cuts into
+//! The kernel's side of `filter_common::world::World`: maps, clock, claims, and the cuts into
 //! separately verified functions.
 
 use aya_ebpf::bindings::xdp_md;
@@ -10,7 +10,7 @@ use filter_common::abi::{
     OrgRate, Policy, Scratch,
 };
 use filter_common::limits::NAME_BUF;
-use filter_common::pipeline::World;
+use filter_common::world::World;
 
 use crate::bytes::XdpPacket;
 use crate::{maps, parts};

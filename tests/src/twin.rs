@@ -17,11 +17,13 @@ use filter_common::abi::{
     MPLS_REPLY_UNLABELLED, NetEntry, Org, OrgRate, Outcome, Policy, REALM_NONE, Scratch,
 };
 use filter_common::bytes::Frame;
+use filter_common::identify::interface_row;
 use filter_common::limits::{IDLE_MS, NAME_BUF};
 use filter_common::name::{net6_key, org6_key, org6_tag};
 use filter_common::org::{ORG6_SPLIT_MARK, PAGE_WORDS};
-use filter_common::pipeline::{Judged, World, conclude, interface_row, judge};
+use filter_common::pipeline::{Judged, conclude, judge};
 use filter_common::table::{bloom_bits, other_bucket, position, tag};
+use filter_common::world::World;
 use filter_user::desired::{Desired, FlowSizes, MplsReply};
 use ipnet::IpNet;
 

@@ -1,0 +1,262 @@
+//! The transport header: what needs no flow is decided here, the rest goes to `flow`.
+
+use crate::abi::{CONTROL_DRAIN, Scratch};
+use crate::bytes::{Packet, View};
+use crate::limits::SEGMENT_BYTES_MAX;
+use crate::lookup::nameless;
+use crate::packet::{FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Protocol, is_extension};
+use crate::reason::Reason;
+use crate::table::{finish, fold};
+use crate::world::World;
+use crate::{flow, tls};
+
+/// TCP flags.
+pub mod tcp {
+    /// No more data from the sender.
+    pub const FIN: u32 = 1;
+    /// Synchronise sequence numbers.
+    pub const SYN: u32 = 2;
+    /// Reset.
+    pub const RST: u32 = 4;
+    /// Acknowledgement.
+    pub const ACK: u32 = 16;
+    /// Urgent pointer.
+    pub const URG: u32 = 32;
+}
+
+/// In place of a fragment kind: more extension headers than are read.
+pub(crate) const TOO_MANY: u32 = 3;
+
+/// From the transport header on.
+#[inline(always)]
+pub(crate) fn transport<W: World>(world: &mut W, fragment: u32) -> u32 {
+    let protocol = Protocol(world.facts().protocol);
+    if fragment == TOO_MANY {
+        return Reason::RefuseHeaders.number();
+    }
+    if protocol == Protocol::TCP {
+        if fragment != FRAGMENT_NONE {
+            return Reason::RefuseFragment.number();
+        }
+        return segment(world);
+    }
+    if fragment == FRAGMENT_LATER {
+        // Behind a later fragment's header may stand options and TCP: told by no byte of this packet.
+        return if is_extension(protocol) {
+            Reason::RefuseFragment.number()
+        } else if protocol == Protocol::UDP {
+            Reason::PassUdpFragment.number()
+        } else {
+            nameless(world, Reason::PassOtherProtocol)
+        };
+    }
+    if protocol == Protocol::UDP {
+        return datagram(world, fragment);
+    }
+    if protocol == Protocol::ICMP || protocol == Protocol::ICMPV6 {
+        return Reason::PassOtherProtocol.number();
+    }
+    nameless(world, Reason::PassOtherProtocol)
+}
+
+#[inline(always)]
+fn datagram<W: World>(world: &mut W, fragment: u32) -> u32 {
+    let l4 = world.facts().l4;
+    let l4 = world.forget(l4);
+    let Some(header) = world.packet().view::<8>(l4) else {
+        return Reason::RefuseMalformed.number();
+    };
+    if l4 + 8 > world.facts().spare[1] {
+        return Reason::RefuseMalformed.number();
+    }
+    let port = header.be16(2);
+    if fragment == FRAGMENT_FIRST && (port == 53 || port == 443) {
+        return Reason::RefuseFragment.number();
+    }
+    nameless(world, Reason::PassUdp)
+}
+
+/// What a TCP header says (RFC 9293 section 3.1), once it is sound.
+#[derive(Clone, Copy)]
+struct Segment {
+    payload: u32,
+    payload_len: u32,
+    flags: u32,
+}
+
+/// Checks the TCP header; `None`: its lengths do not agree with the packet's.
+#[inline(always)]
+fn read_segment<V: View>(header: V, l4: u32, end: u32) -> Option<Segment> {
+    let payload = l4 + (header.u8(12) >> 4) * 4;
+    if header.u8(12) < 0x50 || payload > end {
+        return None;
+    }
+    Some(Segment {
+        payload,
+        payload_len: end - payload,
+        flags: header.u8(13),
+    })
+}
+
+#[inline(always)]
+fn segment_into_facts<V: View>(facts: &mut Scratch, segment: Segment, header: V) {
+    facts.payload = segment.payload;
+    facts.payload_len = segment.payload_len;
+    facts.tcp_flags = segment.flags;
+    facts.seq = header.be32(4);
+    facts.ack = header.be32(8);
+    facts.ports = header.be32(0);
+}
+
+/// Reads the TCP header of a packet that its address has decided; false: it is broken.
+#[inline(always)]
+pub(crate) fn segment_facts<W: World>(world: &mut W) -> bool {
+    let facts = world.facts();
+    let (l4, end) = (facts.l4, facts.spare[1]);
+    let l4 = world.forget(l4);
+    let Some(header) = world.packet().view::<20>(l4) else {
+        return false;
+    };
+    let Some(segment) = read_segment(header, l4, end) else {
+        return false;
+    };
+    segment_into_facts(world.facts(), segment, header);
+    true
+}
+
+/// A TCP segment: SYN, without payload, of a judged flow, or one to be judged.
+#[inline(always)]
+fn segment<W: World>(world: &mut W) -> u32 {
+    let facts = world.facts();
+    let (l4, end) = (facts.l4, facts.spare[1]);
+    let l4 = world.forget(l4);
+    let Some(header) = world.packet().view::<20>(l4) else {
+        return Reason::RefuseMalformed.number();
+    };
+    let Some(segment) = read_segment(header, l4, end) else {
+        return Reason::RefuseMalformed.number();
+    };
+    if segment.payload_len == 0 && segment.flags & tcp::SYN == 0 {
+        return Reason::PassNoPayload.number();
+    }
+    segment_into_facts(world.facts(), segment, header);
+    if segment.flags & tcp::SYN == 0 {
+        return data(world);
+    }
+    if segment.payload_len != 0 {
+        return Reason::RefuseSynData.number();
+    }
+    world.call_syn()
+}
+
+/// A segment with payload: the straight path of a judged flow, else [`flow::payload`].
+#[inline(always)]
+fn data<W: World>(world: &mut W) -> u32 {
+    let facts = world.facts();
+    let (payload, seq) = (facts.payload, facts.seq);
+    let payload = world.forget(payload);
+    let Some(first) = world.packet().view::<1>(payload) else {
+        return Reason::RefuseMalformed.number();
+    };
+    let first = first.u8(0);
+    let set = flow::key_into_facts(world);
+    let facts = world.facts();
+    facts.spare[0] = set;
+    let key = facts.key;
+    if !world.open_flows(set) {
+        return Reason::RefuseInternal.number();
+    }
+    let record = tls::starts_record(first);
+    match flow::find(world.flows(), key) {
+        Some(way) => {
+            let (state, next) = flow::read(world.flows(), way);
+            let behind = seq.wrapping_sub(next) < 1 << 31;
+            if record || flow::stage(state) != flow::STAGE_DONE || !behind {
+                return world.call_payload();
+            }
+            if state & flow::LATER == 0 {
+                world.swap_state(way, state, state | flow::LATER);
+            }
+            Reason::PassData.number()
+        }
+        None if record => world.call_payload(),
+        None => nameless(world, Reason::PassNoFlow),
+    }
+}
+
+/// [`tls::glide`] on `facts.hello`.
+#[inline(always)]
+pub fn glide_facts<W: World>(world: &mut W) -> u32 {
+    let packet = world.packet();
+    let facts = world.facts();
+    let (payload, len) = (facts.payload, facts.payload_len);
+    tls::glide(&mut facts.hello, packet, payload, len)
+}
+
+/// One [`tls::step`] on `facts.hello` with the name of a row of `HELLOS`.
+#[inline(always)]
+pub fn step_facts<W: World>(world: &mut W, row: u32) -> u32 {
+    let packet = world.packet();
+    let facts = world.facts();
+    let (payload, len) = (facts.payload, facts.payload_len);
+    let Some((hello, name)) = world.hello_and_name(row) else {
+        return tls::progress::NOT_TLS;
+    };
+    tls::step(hello, name, packet, payload, len)
+}
+
+/// A keyed hash of `len` bytes of payload from `from` on, folded to 32 bits. Bytes behind the frame's
+/// end do not come in: the caller has checked the lengths.
+#[inline(always)]
+pub fn hash_payload<W: World>(world: &mut W, from: u32, len: u32) -> u32 {
+    let packet = world.packet();
+    let seed = world.control().seed;
+    let base = world.facts().payload + from;
+    let mut lanes = [seed, !seed, seed.rotate_left(17), len as u64];
+    let mut at = 0;
+    for _ in 0..SEGMENT_BYTES_MAX / 64 {
+        if at + 64 > len {
+            break;
+        }
+        let Some(view) = packet.view::<64>(base + at) else {
+            break;
+        };
+        for half in [0, 32] {
+            lanes[0] = fold(lanes[0], view.le64(half));
+            lanes[1] = fold(lanes[1], view.le64(half + 8));
+            lanes[2] = fold(lanes[2], view.le64(half + 16));
+            lanes[3] = fold(lanes[3], view.le64(half + 24));
+        }
+        at += 64;
+    }
+    at = world.forget(at);
+    for _ in 0..7 {
+        if at + 8 > len {
+            break;
+        }
+        let Some(view) = packet.view::<8>(base + at) else {
+            break;
+        };
+        lanes[1] = fold(lanes[1], view.le64(0));
+        at += 8;
+    }
+    at = world.forget(at);
+    for _ in 0..7 {
+        if at >= len {
+            break;
+        }
+        let Some(view) = packet.view::<1>(base + at) else {
+            break;
+        };
+        lanes[0] = fold(lanes[0], view.u8(0) as u64);
+        at += 1;
+    }
+    let half = fold(fold(lanes[0], lanes[1]), lanes[2]);
+    (finish(half, lanes[3]) >> 32) as u32
+}
+
+/// Whether flows are being handed to a new program.
+#[inline(always)]
+pub fn draining<W: World>(world: &W) -> bool {
+    world.control().flags & CONTROL_DRAIN != 0
+}

@@ -1,0 +1,169 @@
+//! Everything around the pipeline: the frame, the maps, the clock.
+
+use crate::abi::{
+    Bucket, Class, Control, FlowSet, Hello, HelloSlot, Interface, NetEntry, Org, OrgRate, Policy,
+    Scratch,
+};
+use crate::bytes::Packet;
+use crate::identify::link_into_facts;
+use crate::limits::{NAME_BUF, STEPS_MAX};
+use crate::lookup::{net_found, subject_found};
+use crate::packet::read_extensions;
+use crate::segment::{glide_facts, hash_payload, step_facts};
+use crate::walk::{name_in_packet, name_in_row};
+use crate::{flow, tls};
+
+/// Everything around the pipeline: the frame, the maps, the clock, and the places where the kernel
+/// cuts the text into separately verified functions (the `call_*` methods).
+pub trait World: Sized {
+    /// The frame.
+    type Packet: Packet;
+
+    /// The frame in hand.
+    fn packet(&self) -> Self::Packet;
+    /// Number of the interface it came from.
+    fn ifindex(&self) -> u32;
+    /// Milliseconds (of 2^20 nanoseconds: a shift, not a division) of a coarse monotonic clock.
+    fn now_ms(&self) -> u32;
+    /// Nanoseconds of the monotonic clock.
+    fn now_ns(&self) -> u64;
+    /// The same value; the kernel's verifier forgets what it knew of it.
+    fn forget(&mut self, value: u32) -> u32;
+
+    /// Puts [`Hello::START`] into the facts. The kernel writes word by word: LLVM makes a call of it
+    /// otherwise, which the verifier refuses.
+    fn start_hello(&mut self) {
+        self.facts().hello = Hello::START;
+    }
+
+    /// Copies the parser's state of a row of `HELLOS` into the facts.
+    fn load_hello(&mut self, row: u32) {
+        if let Some(hello) = self.hello(row).map(|slot| slot.hello) {
+            self.facts().hello = hello;
+        }
+    }
+    /// Copies the parser's state from the facts into a row of `HELLOS`.
+    fn save_hello(&mut self, row: u32) {
+        let hello = self.facts().hello;
+        if let Some(slot) = self.hello(row) {
+            slot.hello = hello;
+        }
+    }
+    /// The parser's state in the facts, and the name of a row of `HELLOS`.
+    fn hello_and_name(&mut self, row: u32) -> Option<(&mut Hello, &mut [u8; NAME_BUF])>;
+
+    /// The row of `CONTROL`.
+    fn control(&self) -> &Control;
+    /// Finds the row of `SCRATCH`; false: there is none. Before it, [`World::facts`] must not be asked for:
+    /// the packet of an address that is not enrolled does not pay for it.
+    fn open_facts(&mut self) -> bool {
+        true
+    }
+    /// The row of `SCRATCH`.
+    fn facts(&mut self) -> &mut Scratch;
+    /// A row of `INTERFACES`.
+    fn interface(&self, row: u32) -> Option<Interface>;
+    /// A word of `VLAN_REALMS`.
+    fn vlan_realms(&self, word: u32) -> Option<u64>;
+    /// A word of `ORG4_INDEX`.
+    fn org4_index(&self, word: u32) -> Option<u64>;
+    /// A word of `ORG4_PAGES`.
+    fn org4_page(&self, word: u32) -> Option<u64>;
+    /// A word of `ORG6_BLOOM`.
+    fn org6_bloom(&self, word: u32) -> Option<u64>;
+    /// A bucket of `ORG6`.
+    fn org6_bucket(&self, bucket: u32) -> Option<&Bucket>;
+    /// The longest match of the source address (`facts.source`) in `ORG6_SPLIT`, 0 if there is none.
+    fn org6_split(&mut self, realm: u32) -> u32;
+    /// A row of `ORGS`.
+    fn org(&self, org: u32) -> Option<&Org>;
+    /// A row of `POLICIES`.
+    fn policy(&self, row: u32) -> Option<&Policy>;
+    /// A row of `CLASSES`.
+    fn class(&self, row: u32) -> Option<&Class>;
+    /// A word of `SUBJECT_BLOOM`.
+    fn subject_bloom(&self, word: u32) -> Option<u64>;
+    /// A bucket of `SUBJECTS`.
+    fn subject_bucket(&self, bucket: u32) -> Option<&Bucket>;
+    /// The entry number beside a slot.
+    fn subject_entry(&self, bucket: u32, slot: u32) -> u32;
+    /// A word of `NET4_BITS`.
+    fn net4_bits(&self, word: u32) -> Option<u64>;
+    /// The longest match of the destination address in `NET4`.
+    fn net4(&mut self) -> Option<NetEntry>;
+    /// A word of `NET6_BLOOM`.
+    fn net6_bloom(&self, word: u32) -> Option<u64>;
+    /// The longest match of the destination address in `NET6`.
+    fn net6(&mut self) -> Option<NetEntry>;
+    /// A row of `ORG_RATES`.
+    fn org_rate(&mut self, org: u32) -> Option<&mut OrgRate>;
+
+    /// Makes `set` of `FLOWS` the one that [`World::flows`] gives. False: there is no such set.
+    fn open_flows(&mut self, set: u32) -> bool;
+    /// The set of flows opened last.
+    fn flows(&mut self) -> &mut FlowSet;
+    /// Claims the opened set for this processor; false if that did not succeed soon.
+    fn claim_flows(&mut self) -> bool;
+    /// Gives the claim back.
+    fn release_flows(&mut self);
+    /// Replaces the state word of `way` if it still is `old`.
+    fn swap_state(&mut self, way: usize, old: u64, new: u64);
+    /// A row of `HELLOS`.
+    fn hello(&mut self, row: u32) -> Option<&mut HelloSlot>;
+    /// Replaces the stamp of a row of `HELLOS` if it still is `old`; true if it was.
+    fn swap_stamp(&mut self, row: u32, old: u64, new: u64) -> bool;
+
+    /// [`read_link`] for a frame with tags; fills `l3`, `pppoe_at`, `mpls_at`, `version` and
+    /// `spare[0]` (VLAN id) of the facts.
+    fn call_link(&mut self) {
+        link_into_facts(self);
+    }
+    /// [`read_extensions`].
+    fn call_extensions(&mut self) -> u32 {
+        let packet = self.packet();
+        read_extensions(packet, self.facts())
+    }
+    /// [`subject_found`].
+    fn call_subject(&mut self, key: u64, dot: u64, left: u32) {
+        subject_found(self, key, dot, left);
+    }
+    /// [`net_found`].
+    fn call_net(&mut self) {
+        net_found(self);
+    }
+    /// [`flow::syn`].
+    fn call_syn(&mut self) -> u32 {
+        flow::syn(self)
+    }
+    /// [`flow::payload`].
+    fn call_payload(&mut self) -> u32 {
+        flow::payload(self)
+    }
+    /// [`tls::glide`] on `facts.hello`.
+    fn call_glide(&mut self) -> u32 {
+        glide_facts(self)
+    }
+    /// [`tls::step`] on `facts.hello` and the name of a row of `HELLOS`, until it is not
+    /// `progress::GO` or the budget is used up.
+    fn call_steps(&mut self, row: u32) -> u32 {
+        for _ in 0..STEPS_MAX {
+            let outcome = step_facts(self, row);
+            if outcome != tls::progress::GO {
+                return outcome;
+            }
+        }
+        tls::progress::GO
+    }
+    /// [`name_in_packet`].
+    fn call_name_in_packet(&mut self) {
+        name_in_packet(self);
+    }
+    /// [`name_in_row`].
+    fn call_name_in_row(&mut self, row: u32) {
+        name_in_row(self, row);
+    }
+    /// [`hash_payload`].
+    fn call_hash(&mut self, from: u32, len: u32) -> u32 {
+        hash_payload(self, from, len)
+    }
+}
