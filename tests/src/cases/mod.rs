@@ -20,6 +20,7 @@ pub mod links;
 pub mod lists;
 pub mod network;
 pub mod tcp;
+mod ties;
 
 /// What must become of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
