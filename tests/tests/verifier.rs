@@ -6,7 +6,7 @@ use filter_user::kernel::{OBJECT, Sizes};
 
 fn kernel_release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease")
-        .unwrap()
+        .unwrap_or_default()
         .trim()
         .to_owned()
 }
