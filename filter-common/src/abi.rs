@@ -24,9 +24,9 @@ pub struct Control {
     pub flags: u32,
     /// Seed of every key and hash; secret, made once per installation.
     pub seed: u64,
-    /// First word of the subject Bloom filter in force in `SUBJECT_BLOOM`.
-    pub bloom_base: u32,
-    /// Words of the subject Bloom filter in force; 0: no subjects.
+    /// Milliseconds of a tick of the kernel's clock (1,000 / `CONFIG_HZ`), at least 1.
+    pub ms_per_tick: u32,
+    /// Words of `SUBJECT_BLOOM`; 0: no subjects.
     pub bloom_len: u32,
     /// Buckets of `SUBJECTS`.
     pub bucket_len: u32,

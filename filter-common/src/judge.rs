@@ -51,9 +51,7 @@ pub(crate) fn parse<W: World>(world: &mut W, how: Parse) -> u32 {
     let mut row = how.row;
     let mut outcome = world.call_glide();
     let facts = world.facts();
-    if outcome == progress::NAME {
-        name_in_segment(world);
-    } else if outcome == progress::GO && facts.hello.offset >= facts.payload_len {
+    if outcome == progress::GO && facts.hello.offset >= facts.payload_len {
         outcome = progress::MORE;
     } else if outcome == progress::GO {
         if row == 0 {
@@ -93,15 +91,6 @@ fn load_row<W: World>(world: &mut W, row: u32) -> u64 {
     stamp
 }
 
-/// The name lies whole in the segment: its place, and the parser's place behind it.
-#[inline(always)]
-fn name_in_segment<W: World>(world: &mut W) {
-    let facts = world.facts();
-    facts.name_at = facts.payload + facts.hello.offset;
-    facts.name_len = facts.hello.name_len as u32;
-    facts.hello.offset += facts.name_len;
-}
-
 /// What the segment meets, and what is kept of it. `row` is the hello's row plus one, or 0.
 #[inline(always)]
 fn conclude_segment<W: World>(world: &mut W, how: Parse, row: u32, outcome: u32) -> u32 {
@@ -135,9 +124,8 @@ fn judge_name<W: World>(world: &mut W, row: u32) -> u32 {
     facts.outcome.name_at = at;
     facts.outcome.name_len = len;
     facts.outcome.name_row = if at == 0 { row } else { 0 };
-    if at != 0 {
-        world.call_name_in_packet();
-    } else {
+    // A name that lies whole in the segment was looked up where it was read.
+    if at == 0 {
         world.call_name_in_row(row.wrapping_sub(1));
     }
     match decide_into_outcome(world, Moment::Name) {

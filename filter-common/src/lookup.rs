@@ -49,9 +49,7 @@ pub(crate) fn probe_address<W: World>(world: &mut W, key: u64) {
 #[inline(always)]
 fn in_bloom<W: World>(world: &W, key: u64) -> bool {
     let control = world.control();
-    let word = control
-        .bloom_base
-        .wrapping_add(position(key, control.bloom_len));
+    let word = position(key, control.bloom_len);
     let bits = bloom_bits(key);
     world
         .subject_bloom(word)

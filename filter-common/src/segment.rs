@@ -7,6 +7,7 @@ use crate::lookup::nameless;
 use crate::packet::{FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Protocol, is_extension};
 use crate::reason::Reason;
 use crate::table::{finish, fold};
+use crate::walk::name_in_packet;
 use crate::world::World;
 use crate::{flow, tls};
 
@@ -184,13 +185,23 @@ fn data<W: World>(world: &mut W) -> u32 {
     }
 }
 
-/// [`tls::glide`] on `facts.hello`.
+/// [`tls::glide`] on `facts.hello`. A name that lies whole in the segment is looked up at once: its place
+/// is in the facts then, and the parser stands behind it.
 #[inline(always)]
 pub fn glide_facts<W: World>(world: &mut W) -> u32 {
     let packet = world.packet();
     let facts = world.facts();
     let (payload, len) = (facts.payload, facts.payload_len);
-    tls::glide(&mut facts.hello, packet, payload, len)
+    let outcome = tls::glide(&mut facts.hello, packet, payload, len);
+    let outcome = world.forget(outcome);
+    if outcome == tls::progress::NAME {
+        let facts = world.facts();
+        facts.name_at = facts.payload + facts.hello.offset;
+        facts.name_len = facts.hello.name_len as u32;
+        facts.hello.offset += facts.name_len;
+        name_in_packet(world);
+    }
+    outcome
 }
 
 /// One [`tls::step`] on `facts.hello` with the name of a row of `HELLOS`.

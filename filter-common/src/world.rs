@@ -10,7 +10,7 @@ use crate::limits::{NAME_BUF, STEPS_MAX};
 use crate::lookup::{net_found, subject_found};
 use crate::packet::read_extensions;
 use crate::segment::{glide_facts, hash_payload, step_facts};
-use crate::walk::{name_in_packet, name_in_row};
+use crate::walk::name_in_row;
 use crate::{flow, tls};
 
 /// Everything around the pipeline: the frame, the maps, the clock, and the places where the kernel
@@ -23,7 +23,7 @@ pub trait World: Sized {
     fn packet(&self) -> Self::Packet;
     /// Number of the interface it came from.
     fn ifindex(&self) -> u32;
-    /// Milliseconds (of 2^20 nanoseconds: a shift, not a division) of a coarse monotonic clock.
+    /// Milliseconds of a coarse monotonic clock: the kernel's ticks.
     fn now_ms(&self) -> u32;
     /// Nanoseconds of the monotonic clock.
     fn now_ns(&self) -> u64;
@@ -139,7 +139,7 @@ pub trait World: Sized {
     fn call_payload(&mut self) -> u32 {
         flow::payload(self)
     }
-    /// [`tls::glide`] on `facts.hello`.
+    /// [`glide_facts`].
     fn call_glide(&mut self) -> u32 {
         glide_facts(self)
     }
@@ -153,10 +153,6 @@ pub trait World: Sized {
             }
         }
         tls::progress::GO
-    }
-    /// [`name_in_packet`].
-    fn call_name_in_packet(&mut self) {
-        name_in_packet(self);
     }
     /// [`name_in_row`].
     fn call_name_in_row(&mut self, row: u32) {

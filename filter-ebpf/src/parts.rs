@@ -75,7 +75,7 @@ pub(crate) extern "C" fn payload(ctx: *mut xdp_md) -> u32 {
     flow::payload(&mut world)
 }
 
-/// Whole fields of a hello.
+/// Whole fields of a hello, and the walk of its name where the segment holds it whole.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn glide(ctx: *mut xdp_md) -> u32 {
@@ -102,15 +102,6 @@ pub(crate) extern "C" fn steps(ctx: *mut xdp_md, row: u32) -> u32 {
         }
     }
     tls::progress::GO
-}
-
-/// The walk of a name in the frame.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn name_in_packet(ctx: *mut xdp_md) -> u32 {
-    let mut world = world!(ctx, 0);
-    walk::name_in_packet(&mut world);
-    0
 }
 
 /// The walk of a name in a row of `HELLOS`.

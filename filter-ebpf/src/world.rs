@@ -99,8 +99,9 @@ impl World for KernelWorld {
     }
     #[inline(always)]
     fn now_ms(&self) -> u32 {
-        // SAFETY: the helper has no conditions (kernel 5.11).
-        (unsafe { helpers::bpf_ktime_get_coarse_ns() } >> 20) as u32
+        // SAFETY: the helper has no conditions (kernel 5.5); it is inlined to one load, a clock's
+        // helper costs a call.
+        (unsafe { helpers::bpf_jiffies64() } as u32).wrapping_mul(self.control().ms_per_tick)
     }
     #[inline(always)]
     fn now_ns(&self) -> u64 {
@@ -337,10 +338,6 @@ impl World for KernelWorld {
     #[inline(always)]
     fn call_steps(&mut self, row: u32) -> u32 {
         parts::steps(self.ctx, row)
-    }
-    #[inline(always)]
-    fn call_name_in_packet(&mut self) {
-        parts::name_in_packet(self.ctx);
     }
     #[inline(always)]
     fn call_name_in_row(&mut self, row: u32) {

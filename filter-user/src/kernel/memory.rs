@@ -225,10 +225,10 @@ mod tests {
     }
 
     #[test]
-    fn bloom_base_and_length_share_a_word() {
+    fn two_fields_share_a_word() {
         let array = Array::<Control>::heap(1);
         let control = Control {
-            bloom_base: 5,
+            ms_per_tick: 5,
             bloom_len: 6,
             ..Control::default()
         };

@@ -35,6 +35,11 @@ pub use pins::Pins;
 pub use sizes::Sizes;
 pub use tables::Tables;
 
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!(
+    "the program's claims rely on x86-64's order of stores: see filter-ebpf/src/claim.rs"
+);
+
 /// The compiled XDP program; empty where the daemon was built without it.
 pub static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/schoolgate-xdp"));
 

@@ -70,7 +70,7 @@ pub(crate) fn add(
     }
     let mut control = tables.control_row();
     if control.bloom_len == 0 && !subjects.is_empty() {
-        (control.bloom_base, control.bloom_len) = (0, tables.subject_bloom.rows());
+        control.bloom_len = tables.subject_bloom.rows();
         tables.set_control(control);
     }
     let table = table(tables);

@@ -102,6 +102,23 @@ pub fn net_value(value: NetEntry) -> [u32; 2] {
 
 const _: () = assert!(size_of::<Org6SplitKey>() == size_of::<SplitBytes>());
 
+/// Milliseconds of a tick of the kernel's clock: the resolution of its coarse clocks is one tick
+/// (`LOW_RES_NSEC`, `linux/jiffies.h`).
+fn ms_per_tick() -> u32 {
+    let mut tick = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `tick` lives through the call and is written whole.
+    let result = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut tick) };
+    if result != 0 {
+        return 4;
+    }
+    u32::try_from((tick.tv_nsec + 500_000) / 1_000_000)
+        .unwrap_or(4)
+        .max(1)
+}
+
 impl Tables {
     /// Empty ones on the heap, for a host twin and for tests.
     #[must_use]
@@ -182,7 +199,7 @@ impl Tables {
             abi: ABI,
             flags: 0,
             seed: seed.0,
-            bloom_base: 0,
+            ms_per_tick: ms_per_tick(),
             bloom_len: 0,
             bucket_len: self.subjects.rows(),
             interface_multiplier: 1,
