@@ -220,12 +220,13 @@ fn a_port_used_again_after_a_pause_of_the_capture_is_a_new_flow() {
     let mut capture = Capture::new();
     capture.segment(1, [10, 0, 0, 1], 1000, 99, SYN, &[]);
     capture.segment(2, [10, 0, 0, 1], 1000, 5_000, SYN, &[]);
-    capture.segment(60, [10, 0, 0, 1], 1000, 9_000, SYN, &[]);
+    // Far from the first: a SYN near a flow's first byte is no new connection.
+    capture.segment(60, [10, 0, 0, 1], 1000, 90_000_000, SYN, &[]);
     capture.segment(
         60,
         [10, 0, 0, 1],
         1000,
-        9_001,
+        90_000_001,
         ACK,
         &client_hello("blocked.example"),
     );
