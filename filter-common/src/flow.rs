@@ -78,7 +78,32 @@ pub fn state_word(stage: u64, segments: u64, now_ms: u32) -> u64 {
     stage | segments << SEGMENTS_SHIFT | (now_ms as u64) << 32
 }
 
-/// Makes the flow's key from the addresses, ports and realm in the facts; gives its set of `FLOWS`.
+/// What `FLOW_TAGS` holds of a flow, by its key's hash: 16 bits, not 0.
+#[inline(always)]
+#[must_use]
+pub fn tag_of(hash: u64) -> u64 {
+    hash >> 20 & 0xffff | 1
+}
+
+/// The tags of a set with that of `way` replaced.
+#[inline(always)]
+#[must_use]
+pub fn with_tag(tags: u64, way: usize, tag: u64) -> u64 {
+    let lane = (way as u32 & 3) * 16;
+    tags & !(0xffff << lane) | tag << lane
+}
+
+/// Whether one of a set's four tags is `tag`.
+#[inline(always)]
+#[must_use]
+pub fn has_tag(tags: u64, tag: u64) -> bool {
+    const ONES: u64 = 0x0001_0001_0001_0001;
+    let differs = tags ^ tag.wrapping_mul(ONES);
+    differs.wrapping_sub(ONES) & !differs & ONES << 15 != 0
+}
+
+/// Makes the flow's key from the addresses, ports and realm in the facts; gives its set of `FLOWS`,
+/// which stands in `spare[0]` too, and puts its tag into `spare[2]`.
 #[inline(always)]
 pub fn key_into_facts<W: World>(world: &mut W) -> u32 {
     let control = world.control();
@@ -110,7 +135,12 @@ pub fn key_into_facts<W: World>(world: &mut W) -> u32 {
         };
     }
     let key = facts.key;
-    (key_hash(seed, key) >> 40) as u32 & mask
+    let hash = key_hash(seed, key);
+    let set = (hash >> 40) as u32 & mask;
+    let facts = world.facts();
+    facts.spare[0] = set;
+    facts.spare[2] = tag_of(hash) as u32;
+    set
 }
 
 /// Keyed hash of a flow's key: its upper bits choose the set of `FLOWS`, lower ones that of `HELLOS`.
@@ -151,7 +181,9 @@ pub fn read(set: &FlowSet, way: usize) -> (u64, u32) {
 /// Makes `way` the entry of `key` with the stream's first byte at `first`.
 #[inline(always)]
 fn enter<W: World>(world: &mut W, way: usize, first: u32, now_ms: u32) {
-    let key = world.facts().key;
+    let facts = world.facts();
+    let (key, row, tag) = (facts.key, facts.spare[0], facts.spare[2] as u64);
+    let tags = with_tag(world.flow_tags(row), way, tag);
     let set = world.flows();
     let (Some(slot), Some(place)) = (set.slots.get_mut(way), set.keys.get_mut(way)) else {
         return;
@@ -163,6 +195,7 @@ fn enter<W: World>(world: &mut W, way: usize, first: u32, now_ms: u32) {
     slot.next = first;
     slot.hello = 0;
     slot.state = state_word(STAGE_SYN, 0, now_ms);
+    world.set_flow_tags(row, tags);
 }
 
 /// How readily the entry with `state` is given up for a new flow; 0: not at all.

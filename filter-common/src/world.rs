@@ -98,6 +98,10 @@ pub trait World: Sized {
     /// A row of `ORG_RATES`.
     fn org_rate(&mut self, org: u32) -> Option<&mut OrgRate>;
 
+    /// The word of `FLOW_TAGS` beside a set of `FLOWS`.
+    fn flow_tags(&self, set: u32) -> u64;
+    /// Replaces it, under the set's claim.
+    fn set_flow_tags(&mut self, set: u32, tags: u64);
     /// Makes `set` of `FLOWS` the one that [`World::flows`] gives. False: there is no such set.
     fn open_flows(&mut self, set: u32) -> bool;
     /// The set of flows opened last.

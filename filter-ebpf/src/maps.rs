@@ -73,6 +73,9 @@ pub(crate) static NET6: LpmTrie<[u8; 16], NetEntry, 65536> = LpmTrie::new();
 /// Flows; the number of sets is a power of two.
 #[btf_map]
 pub(crate) static FLOWS: Array<FlowSet, 1024, MMAPABLE> = Array::new();
+/// Four tags of 16 bits for each set of `FLOWS`: what tells at once that a flow has no entry.
+#[btf_map]
+pub(crate) static FLOW_TAGS: Array<u64, 1024, MMAPABLE> = Array::new();
 /// Unfinished ClientHellos, four rows a set; the number of sets is a power of two.
 #[btf_map]
 pub(crate) static HELLOS: Array<HelloSlot, 1024, MMAPABLE> = Array::new();

@@ -264,6 +264,17 @@ impl World for KernelWorld {
         Some(unsafe { &mut *row })
     }
     #[inline(always)]
+    fn flow_tags(&self, set: u32) -> u64 {
+        maps::FLOW_TAGS.get(set).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn set_flow_tags(&mut self, set: u32, tags: u64) {
+        if let Some(place) = maps::FLOW_TAGS.get_ptr_mut(set) {
+            // SAFETY: a map value, written under the claim of its set only.
+            unsafe { place.write_volatile(tags) };
+        }
+    }
+    #[inline(always)]
     fn open_flows(&mut self, set: u32) -> bool {
         match maps::FLOWS.get_ptr_mut(set) {
             Some(flows) => {

@@ -102,6 +102,7 @@ pub struct Twin {
     net4_bits: BTreeMap<u32, u64>,
     net6_bloom: Bloom,
     flows: Vec<FlowSet>,
+    flow_tags: Vec<u64>,
     hellos: Vec<HelloSlot>,
     rates: Vec<OrgRate>,
     facts: Scratch,
@@ -193,6 +194,7 @@ impl Twin {
                     .flat_map(|row| net6_keys(seed, &row.net)),
             ),
             flows: vec![FlowSet::default(); sizes.flows as usize / 4],
+            flow_tags: vec![0; sizes.flows as usize / 4],
             hellos: vec![zeroed_hello(); sizes.hellos as usize],
             rates: Vec::new(),
             facts: zeroed_scratch(),
@@ -301,6 +303,7 @@ impl Twin {
     /// Puts the flow tables of another state in place of these: an update keeps them.
     pub fn keep_flows_of(&mut self, other: &Twin) {
         self.flows.clone_from(&other.flows);
+        self.flow_tags.clone_from(&other.flow_tags);
         self.hellos.clone_from(&other.hellos);
     }
 
@@ -470,6 +473,12 @@ impl<'a> World for Hand<'a> {
     }
     fn org_rate(&mut self, org: u32) -> Option<&mut OrgRate> {
         self.twin.rates.get_mut(org as usize)
+    }
+    fn flow_tags(&self, set: u32) -> u64 {
+        self.twin.flow_tags[set as usize]
+    }
+    fn set_flow_tags(&mut self, set: u32, tags: u64) {
+        self.twin.flow_tags[set as usize] = tags;
     }
     fn open_flows(&mut self, set: u32) -> bool {
         self.twin.opened = set as usize;

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 
 use filter_common::abi::{ABI, Control, FlowKey, FlowSlot, HelloSlot, Org};
 use filter_common::flow::{
-    STAGE_CUT, STAGE_DONE, STAGE_FREE, STAGE_OPEN, STAGE_SYN, key_hash, stage,
+    STAGE_CUT, STAGE_DONE, STAGE_FREE, STAGE_OPEN, STAGE_SYN, key_hash, stage, tag_of, with_tag,
 };
 use filter_common::limits::WAYS;
 
@@ -232,18 +232,20 @@ fn put_hello(
 
 /// Puts a flow into a free way of its set.
 fn put_flow(new: &Tables, control: Control, key: FlowKey, slot: FlowSlot) -> bool {
-    let set = key_hash(control.seed, key) >> 40;
-    let row = u32::try_from(set).unwrap_or(0) & control.flow_set_mask;
+    let hash = key_hash(control.seed, key);
+    let row = u32::try_from(hash >> 40).unwrap_or(0) & control.flow_set_mask;
     let Some(mut set) = new.flows.get(row) else {
         return false;
     };
-    let mut ways = set.keys.iter_mut().zip(&mut set.slots);
-    let Some((place, state)) = ways.find(|(_, state)| stage(state.state) == STAGE_FREE) else {
+    let mut ways = set.keys.iter_mut().zip(&mut set.slots).enumerate();
+    let free = ways.find(|(_, (_, state))| stage(state.state) == STAGE_FREE);
+    let Some((way, (place, state))) = free else {
         return false;
     };
     *place = key;
     *state = slot;
-    new.flows.set(row, set)
+    let tags = with_tag(new.flow_tags.word(row), way, tag_of(hash));
+    new.flows.set(row, set) && new.flow_tags.set_word(row, tags)
 }
 
 #[cfg(test)]

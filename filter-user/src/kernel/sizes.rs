@@ -111,7 +111,7 @@ impl Sizes {
 
     /// Map names with their `max_entries`.
     #[must_use]
-    pub fn entries(&self) -> [(&'static str, u32); 20] {
+    pub fn entries(&self) -> [(&'static str, u32); 21] {
         [
             ("VLAN_REALMS", self.vlan_words),
             ("ORG4_INDEX", self.org4_index_words),
@@ -131,6 +131,7 @@ impl Sizes {
             ("NET6", self.nets6),
             ("NET6_BLOOM", self.net6_bloom_words),
             ("FLOWS", self.flow_sets),
+            ("FLOW_TAGS", self.flow_sets),
             ("HELLOS", self.hello_rows),
             ("CONTROL", 1),
         ]

@@ -28,7 +28,7 @@ const HELLO_WAYS: u32 = 4;
 const _: () = assert!(WAYS == HELLO_WAYS as usize);
 
 /// Every map of a generation by name.
-pub const MAP_NAMES: [&str; 26] = [
+pub const MAP_NAMES: [&str; 27] = [
     "CONTROL",
     "INTERFACES",
     "VLAN_REALMS",
@@ -48,6 +48,7 @@ pub const MAP_NAMES: [&str; 26] = [
     "NET6_BLOOM",
     "NET6",
     "FLOWS",
+    "FLOW_TAGS",
     "HELLOS",
     "ORG_RATES",
     "COUNTERS",
@@ -89,6 +90,7 @@ pub struct Tables {
     pub net6_bloom: Array<u64>,
     pub net6: Trie<[u8; 16], [u32; 2]>,
     pub flows: Array<FlowSet>,
+    pub flow_tags: Array<u64>,
     pub hellos: Array<HelloSlot>,
     pub org_rates: Array<OrgRate>,
     pub category_counters: Array<CategoryCounters>,
@@ -143,6 +145,7 @@ impl Tables {
             net6_bloom: Array::heap(sizes.net6_bloom_words),
             net6: Trie::heap(sizes.nets6),
             flows: Array::heap(sizes.flow_sets),
+            flow_tags: Array::heap(sizes.flow_sets),
             hellos: Array::heap(sizes.hello_rows),
             org_rates: Array::heap(sizes.orgs),
             category_counters: Array::heap(sizes.orgs),
@@ -176,6 +179,7 @@ impl Tables {
             net6_bloom: array(maps, "NET6_BLOOM")?,
             net6: trie(maps, "NET6")?,
             flows: array(maps, "FLOWS")?,
+            flow_tags: array(maps, "FLOW_TAGS")?,
             hellos: array(maps, "HELLOS")?,
             org_rates: array(maps, "ORG_RATES")?,
             category_counters: array(maps, "CATEGORY_COUNTERS")?,
