@@ -9,10 +9,6 @@ fn main() {}
 
 #[cfg(target_arch = "bpf")]
 #[path = "bytes.rs"]
-#[expect(
-    dead_code,
-    reason = "only the pointer is used here; the parsers' view is not"
-)]
 mod bytes;
 
 #[cfg(target_arch = "bpf")]
@@ -34,7 +30,7 @@ mod program {
 
     /// What to do before each iteration; written by the benchmark. Offsets of 0 mean: nothing.
     #[repr(C)]
-    pub struct Plan {
+    struct Plan {
         /// State of the random numbers; not 0.
         random: u64,
         /// 1: put `flow` into set `flow_set` of `FLOWS`.

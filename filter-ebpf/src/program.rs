@@ -13,7 +13,7 @@ use crate::{count, parts};
 
 /// The filter.
 #[xdp]
-pub fn schoolgate(ctx: XdpContext) -> u32 {
+pub(crate) fn schoolgate(ctx: XdpContext) -> u32 {
     run(ctx.ctx)
 }
 
@@ -43,7 +43,7 @@ fn run(ctx: *mut xdp_md) -> u32 {
 
 /// The empty program: the floor that the benchmark's figures stand on.
 #[xdp]
-pub fn floor(_ctx: XdpContext) -> u32 {
+pub(crate) fn floor(_ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 

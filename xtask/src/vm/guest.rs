@@ -17,7 +17,8 @@ const BEGIN: &str = "@BEGIN ";
 /// Printed after it, with its target and exit status.
 const END: &str = "@END ";
 
-/// Sets up what tests expect of a running system.
+/// Sets up what tests expect of a running system. `/tmp` stays what the image holds: programs under test
+/// lie at the paths they have on the host, which may be below it.
 const PRELUDE: &str = "\
 #!/bin/busybox sh
 /bin/busybox --install -s /busybox
@@ -28,8 +29,8 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
-for dir in /dev/shm /run /tmp; do mount -t tmpfs tmpfs $dir; done
-chmod 1777 /tmp
+for dir in /dev/shm /run; do mount -t tmpfs tmpfs $dir; done
+mkdir -p /tmp && chmod 1777 /tmp
 mount -t bpf bpf /sys/fs/bpf
 mount -t tracefs tracefs /sys/kernel/tracing
 for module in /modules/*; do insmod $module || echo \"could not load $module\"; done
