@@ -8,8 +8,8 @@
 fn main() {}
 
 #[cfg(target_arch = "bpf")]
-#[path = "bytes.rs"]
-mod bytes;
+#[path = "pointer.rs"]
+mod pointer;
 
 #[cfg(target_arch = "bpf")]
 mod program {
@@ -20,7 +20,7 @@ mod program {
     use aya_ebpf::programs::XdpContext;
     use filter_common::abi::{FlowSet, HelloSlot};
 
-    use crate::bytes::pointer;
+    use crate::pointer::pointer;
 
     /// `BPF_F_MMAPABLE`.
     const MMAPABLE: usize = 1 << 10;

@@ -3,8 +3,8 @@
 use filter_common::abi::Outcome;
 use filter_common::reason::FIRST_NOT_PASS;
 
-use crate::bytes::bound;
 use crate::maps;
+use crate::pointer::bound;
 
 /// A frame of nobody enrolled: only a total.
 #[inline(always)]

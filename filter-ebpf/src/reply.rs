@@ -8,7 +8,7 @@ use filter_common::packet::EtherType;
 use filter_common::segment::tcp;
 use filter_common::world::World;
 
-use crate::bytes::pointer;
+use crate::pointer::pointer;
 use crate::world::KernelWorld;
 
 const TCP_LEN: u32 = 20;
