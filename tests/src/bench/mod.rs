@@ -7,6 +7,7 @@
 //! before every iteration; the same program in front of the empty one gives the cost of that, which
 //! is subtracted.
 
+pub mod daemon;
 pub mod fill;
 pub mod paths;
 pub mod rig;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use filter_user::kernel::Seed;
+use schoolgate_tests::bench::daemon::{self, Start};
 use schoolgate_tests::bench::fill::{self, Filling};
 use schoolgate_tests::bench::paths::{self, Row};
 use schoolgate_tests::bench::rig::Rig;
@@ -77,6 +78,26 @@ fn print_filling(filling: &Filling, json: bool) -> Result<()> {
     Ok(())
 }
 
+fn print_start(start: &Start, json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(start)?);
+        return Ok(());
+    }
+    println!(
+        "{:<14} {:>8.0} ms with {} names and {} organisations; daemon {} MiB, peak with maps {} MiB",
+        start.measure,
+        start.milliseconds,
+        start.domains,
+        start.orgs,
+        start.daemon_mib,
+        start.peak_mib
+    );
+    if !start.told.is_empty() {
+        println!("               {}", start.told);
+    }
+    Ok(())
+}
+
 fn run(options: &Options) -> Result<()> {
     let seed = Seed(0x5eed_0123_4567_89ab);
     for size in &options.sizes {
@@ -100,6 +121,10 @@ fn run(options: &Options) -> Result<()> {
         print_filling(&fill::cold(&rig, load), options.json)?;
         if *size >= 3000 {
             print_filling(&fill::delta(&rig, seed, load)?, options.json)?;
+        }
+        drop(rig);
+        for start in daemon::measure(*size, ORGS)? {
+            print_start(&start, options.json)?;
         }
     }
     Ok(())
