@@ -15,6 +15,8 @@ pub(super) fn notify(state: &str) {
 
 fn send(path: &OsString, state: &str) -> std::io::Result<()> {
     let socket = UnixDatagram::unbound()?;
+    // A service manager that does not read must not hold a reload up.
+    socket.set_nonblocking(true)?;
     let address = match path.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(path)?,
@@ -35,5 +37,15 @@ mod tests {
         let mut buffer = [0; 16];
         let length = listener.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"READY=1");
+    }
+
+    #[test]
+    fn listener_that_does_not_read_holds_nobody_up() {
+        let dir = crate::testing::TempDir::new();
+        let path = dir.path().join("notify");
+        let _listener = UnixDatagram::bind(&path).unwrap();
+        let path = path.into_os_string();
+        let refused = (0..100_000).find_map(|_| send(&path, "RELOADING=1").err());
+        assert_eq!(refused.unwrap().kind(), std::io::ErrorKind::WouldBlock);
     }
 }
