@@ -6,12 +6,12 @@
 //! the verdict. A block leaves the state as it was, so that a retransmission meets the same verdict.
 //!
 //! State word of a slot: milliseconds in the upper half; below, from the lowest bit, the stage (4),
-//! [`LATER`] (1), the number of remembered segments (3), the number of held segments (8).
+//! [`LATER`] (1), the number of remembered segments (3), the number of held segments (8), [`BLOCKED`] (1).
 
 use crate::abi::{FlowKey, FlowSet};
 use crate::bytes::{Packet, View};
 use crate::judge::{Parse, parse};
-use crate::limits::{HOLDS_MAX, SEGMENT_HASHES, SYN_NEAR};
+use crate::limits::{BLOCKED_IDLE_MS, HOLDS_MAX, SEGMENT_HASHES, SYN_NEAR};
 use crate::lookup::{nameless, need_policy};
 use crate::reason::Reason;
 use crate::segment::{draining, tcp};
@@ -35,6 +35,9 @@ pub const STAGE_CUT: u64 = 4;
 
 /// Data behind the decisive byte passed.
 pub const LATER: u64 = 1 << 4;
+
+/// The verdict on the flow was a block: its client was told, and may open the port again soon.
+pub const BLOCKED: u64 = 1 << 16;
 
 const SEGMENTS_SHIFT: u32 = 5;
 
@@ -277,6 +280,12 @@ fn syn_claimed<W: World>(world: &mut W, now_ms: u32) -> Reason {
     let way = match find(world.flows(), key) {
         Some(way) => {
             let (state, next) = read(world.flows(), way);
+            // A client that was reset may take the port again at once: its second SYN gets through.
+            let idle_ms = if state & BLOCKED != 0 {
+                BLOCKED_IDLE_MS
+            } else {
+                idle_ms
+            };
             let idle = now_ms.wrapping_sub(stamp_ms(state)) >= idle_ms;
             let stage = stage(state);
             let again = stage == STAGE_SYN && next == first;

@@ -2,12 +2,12 @@
 //! the flow's slot and in `HELLOS`.
 
 use crate::flow::{
-    HOLDS_SHIFT, LATER, SEGMENTS_OVER, STAGE_CUT, STAGE_DONE, STAGE_OPEN, hold, key_hash, segments,
-    stage, state_word,
+    BLOCKED, HOLDS_SHIFT, LATER, SEGMENTS_OVER, STAGE_CUT, STAGE_DONE, STAGE_OPEN, hold, key_hash,
+    segments, stage, state_word,
 };
 use crate::limits::{SEGMENT_HASHES, WAYS};
 use crate::lookup::{decide_into_outcome, nameless};
-use crate::reason::{FIRST_NOT_PASS, Reason};
+use crate::reason::{FIRST_NOT_PASS, LAST_BLOCK, Reason};
 use crate::rule::Moment;
 use crate::tls::progress;
 use crate::world::World;
@@ -107,6 +107,10 @@ fn conclude_segment<W: World>(world: &mut W, how: Parse, row: u32, outcome: u32)
     let pass = reason < FIRST_NOT_PASS;
     if pass {
         settle(world, how);
+    } else if reason <= LAST_BLOCK
+        && let Some(slot) = world.flows().slots.get_mut(how.way)
+    {
+        slot.state |= BLOCKED;
     }
     // A row that this segment took, or that is not needed any more. A block leaves the state as it
     // was, so that a retransmission of the segment meets the same verdict.

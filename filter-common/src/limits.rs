@@ -41,6 +41,9 @@ pub const CLAIM_TRIES: u32 = 64;
 /// Milliseconds of idleness after which a SYN may reset an unfinished entry, and after which a slot
 /// of an unfinished ClientHello may be taken by another organisation.
 pub const IDLE_MS: u32 = 10_000;
+/// The same for a flow that was blocked, for its SYN only: shorter than the second SYN of a client that
+/// takes the port again, which follows the first after a second (RFC 6298 section 2).
+pub const BLOCKED_IDLE_MS: u32 = 900;
 /// Slots of a bucket: one cache line of eight-byte slots.
 pub const BUCKET_SLOTS: usize = 8;
 /// Slots of the table of attached interfaces.

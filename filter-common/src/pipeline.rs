@@ -10,7 +10,7 @@ use crate::packet::{
     EXTENSIONS_BROKEN, EXTENSIONS_TOO_MANY, FRAGMENT_NONE, Protocol, is_extension, read_ipv4,
     read_ipv6,
 };
-use crate::reason::Reason;
+use crate::reason::{LAST_BLOCK, Reason};
 use crate::rule::{CATEGORY_NONE, Moment};
 use crate::segment::{TOO_MANY, segment_facts, tcp, transport};
 use crate::table::{bloom_bits, position};
@@ -193,8 +193,6 @@ fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
 }
 
 const FIRST_BLOCK: u32 = 20;
-
-const LAST_BLOCK: u32 = 31;
 
 impl Outcome {
     /// Nothing has happened.

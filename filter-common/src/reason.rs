@@ -140,6 +140,8 @@ impl Reason {
     }
 }
 
+/// Reasons from [`FIRST_NOT_PASS`] up to this number block or warn.
+pub const LAST_BLOCK: u32 = 31;
 /// Reasons below this number pass.
 pub const FIRST_NOT_PASS: u32 = 20;
 
