@@ -509,6 +509,29 @@ fn idle_flow_gives_way_to_a_new_connection_only() {
     );
 }
 
+/// A client that was reset takes its port again: its SYN is held, the one a second later is not.
+#[test]
+fn port_of_a_blocked_flow_opens_again_after_a_second() {
+    if !root_or_skip("port_of_a_blocked_flow_opens_again_after_a_second") {
+        return;
+    }
+    let mut gate = Gate::new(SMALL).unwrap();
+    gate.apply(&world()).unwrap();
+    let (hello, _) = halves();
+    let path = Path::default();
+    let far = 0x5000_0000;
+    let mut meets = |frame: &[u8]| reason(&mut gate, frame);
+    assert_eq!(meets(&path.syn(1)), Some(Reason::PassSyn));
+    assert_eq!(meets(&path.data(1, &hello)), Some(Reason::BlockUnifiedName));
+    assert_eq!(meets(&path.syn(far)), Some(Reason::HoldSyn));
+    age(&gate, 1_000);
+    assert_eq!(reason(&mut gate, &path.syn(far)), Some(Reason::PassSyn));
+    assert_eq!(
+        reason(&mut gate, &path.data(far, &hello)),
+        Some(Reason::BlockUnifiedName)
+    );
+}
+
 /// Two processors on the same flows: each flow has one entry, and no blocked name completes.
 #[test]
 fn two_processors_at_once_make_no_entry_twice() {
