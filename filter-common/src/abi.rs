@@ -101,7 +101,7 @@ pub struct Org {
 /// `Policy::flags`: what is not allowed is blocked.
 pub const POLICY_ALLOW_ONLY: u32 = 1 << 0;
 
-/// A row of `POLICIES`: a profile compiled for now. Masks have bit n for category n, or for local
+/// A row of `POLICIES`: a profile compiled for this moment. Masks have bit n for category n, or for local
 /// list n where the field says local.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
