@@ -6,7 +6,7 @@
 use crate::limits::{BUCKET_SLOTS, CATEGORIES, NAME_BUF, REASONS, SEGMENT_HASHES, WAYS};
 
 /// Number of the layout below.
-pub const ABI: u32 = if cfg!(feature = "abi-next") { 2 } else { 1 };
+pub const ABI: u32 = if cfg!(feature = "abi-next") { 3 } else { 2 };
 
 /// `Control::flags`: everything passes, whatever the entries say.
 pub const CONTROL_PASS_ALL: u32 = 1 << 0;
@@ -26,8 +26,8 @@ pub struct Control {
     pub seed: u64,
     /// Milliseconds of a tick of the kernel's clock (1,000 / `CONFIG_HZ`), at least 1.
     pub ms_per_tick: u32,
-    /// Words of `SUBJECT_BLOOM`; 0: no subjects.
-    pub bloom_len: u32,
+    /// Words of `NAME_BLOOM`.
+    pub name_bloom_len: u32,
     /// Buckets of `SUBJECTS`.
     pub bucket_len: u32,
     /// Odd multiplier that spreads interface numbers over `INTERFACES` without a collision.
@@ -42,8 +42,8 @@ pub struct Control {
     pub org6_bucket_len: u32,
     /// New flows (SYNs) that one organisation may open in a second.
     pub syn_limit: u32,
-    /// 1 where `NET4_BITS` has any bit set, else 0.
-    pub net4_used: u32,
+    /// Words of `ADDRESS_BLOOM`.
+    pub address_bloom_len: u32,
     /// Words of the IPv6 prefix Bloom filter in `NET6_BLOOM`; 0: no IPv6 prefix entries.
     pub net6_bloom_len: u32,
     /// Milliseconds of idleness after which a SYN may reset an unfinished entry (normally

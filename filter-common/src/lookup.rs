@@ -27,33 +27,31 @@ pub fn need_policy<W: World>(world: &mut W) {
     facts.best.clear();
 }
 
-/// A key's Bloom bits; where they are set, the table. `dot` and `left` tell a name's suffix (see
-/// [`subject_found`]), both 0 tell an address.
+/// The Bloom bits of a name's suffix; where they are set, the table. `dot` and `left` as in
+/// [`subject_found`].
 #[inline(always)]
-pub(crate) fn probe<W: World>(world: &mut W, key: u64, dot: u64, left: u32) {
-    if in_bloom(world, key) {
+pub(crate) fn probe_name<W: World>(world: &mut W, key: u64, dot: u64, left: u32) {
+    let word = position(key, world.control().name_bloom_len);
+    if has_bits(world.name_bloom(word), key) {
         world.call_subject(key, dot, left);
     }
 }
 
-/// [`probe`] for a destination address.
+/// The Bloom bits of a destination address; where they are set, the table.
 #[inline(always)]
 pub(crate) fn probe_address<W: World>(world: &mut W, key: u64) {
-    if in_bloom(world, key) {
+    let word = position(key, world.control().address_bloom_len);
+    if has_bits(world.address_bloom(word), key) {
         need_policy(world);
         world.call_subject(key, 0, 0);
     }
 }
 
-/// Whether the Bloom filter of names and addresses may hold a key.
+/// Whether a Bloom filter's word has all bits of a key.
 #[inline(always)]
-fn in_bloom<W: World>(world: &W, key: u64) -> bool {
-    let control = world.control();
-    let word = position(key, control.bloom_len);
+fn has_bits(word: Option<u64>, key: u64) -> bool {
     let bits = bloom_bits(key);
-    world
-        .subject_bloom(word)
-        .is_some_and(|word| word & bits == bits)
+    word.is_some_and(|word| word & bits == bits)
 }
 
 /// Looks a key up in the table behind the Bloom filter and takes the entry into account. `dot` is the

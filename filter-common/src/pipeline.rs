@@ -93,18 +93,24 @@ fn ipv4<W: World>(world: &mut W, l3: u32) -> Option<u32> {
     facts.protocol = network.protocol.0;
     facts.l4 = network.l4;
     facts.spare[1] = network.end;
-    let control = world.control();
-    let (seed, net4_used) = (control.seed, control.net4_used);
-    // From short to long subjects: the prefix first, then the host.
-    if net4_used != 0 {
-        let bits = world.net4_bits(destination >> 14)?;
-        if bits >> (destination >> 8 & 63) & 1 != 0 {
-            need_policy(world);
-            world.call_net();
-        }
+    let blocks = world.block4_bits(destination >> 18)?;
+    if blocks >> (destination >> 12 & 63) & 1 != 0 {
+        listed_block4(world, destination)?;
     }
-    probe_address(world, ipv4_key(seed, destination));
     Some(network.fragment)
+}
+
+/// The destination lies in a /20 with entries. From short to long subjects: the prefix first, then
+/// the host.
+#[inline(always)]
+fn listed_block4<W: World>(world: &mut W, destination: u32) -> Option<()> {
+    let bits = world.net4_bits(destination >> 14)?;
+    if bits >> (destination >> 8 & 63) & 1 != 0 {
+        need_policy(world);
+        world.call_net();
+    }
+    probe_address(world, ipv4_key(world.control().seed, destination));
+    Some(())
 }
 
 /// As [`ipv4`], for IPv6 with its extension headers.

@@ -2,7 +2,7 @@
 
 use crate::bytes::{Packet, View};
 use crate::limits::{NAME_PAD, NAME_WORDS_MAX};
-use crate::lookup::{WHOLE_NAME, probe};
+use crate::lookup::{WHOLE_NAME, probe_name};
 use crate::name::{dots_of_word, lower_word, name_start, suffix_key};
 use crate::table::fold;
 use crate::world::World;
@@ -91,5 +91,5 @@ fn probe_dots<W: World>(world: &mut W, state: u64, word: u64, mut dots: u64, lef
 
 #[inline(always)]
 fn probe_one<W: World>(world: &mut W, state: u64, word: u64, dot: u64, left: u32) {
-    probe(world, suffix_key(state, word, dot), dot, left);
+    probe_name(world, suffix_key(state, word, dot), dot, left);
 }

@@ -81,12 +81,16 @@ pub trait World: Sized {
     fn policy(&self, row: u32) -> Option<&Policy>;
     /// A row of `CLASSES`.
     fn class(&self, row: u32) -> Option<&Class>;
-    /// A word of `SUBJECT_BLOOM`.
-    fn subject_bloom(&self, word: u32) -> Option<u64>;
+    /// A word of `NAME_BLOOM`.
+    fn name_bloom(&self, word: u32) -> Option<u64>;
+    /// A word of `ADDRESS_BLOOM`.
+    fn address_bloom(&self, word: u32) -> Option<u64>;
     /// A bucket of `SUBJECTS`.
     fn subject_bucket(&self, bucket: u32) -> Option<&Bucket>;
     /// The entry number beside a slot.
     fn subject_entry(&self, bucket: u32, slot: u32) -> u32;
+    /// A word of `BLOCK4_BITS`.
+    fn block4_bits(&self, word: u32) -> Option<u64>;
     /// A word of `NET4_BITS`.
     fn net4_bits(&self, word: u32) -> Option<u64>;
     /// The longest match of the destination address in `NET4`.

@@ -49,15 +49,23 @@ pub(crate) static POLICIES: Array<Policy, 1024, MMAPABLE> = Array::new();
 /// Classes; rows by the 16 bits of a slot.
 #[btf_map]
 pub(crate) static CLASSES: Array<Class, 65536, MMAPABLE> = Array::new();
-/// Names and addresses: Bloom filter, two regions, one of them in force.
+/// Bloom filter of the names. Apart from that of the addresses, so that the words which packets to
+/// any destination meet lie close together.
 #[btf_map]
-pub(crate) static SUBJECT_BLOOM: Array<u64, 2048, MMAPABLE> = Array::new();
+pub(crate) static NAME_BLOOM: Array<u64, 1024, MMAPABLE> = Array::new();
+/// Bloom filter of the addresses.
+#[btf_map]
+pub(crate) static ADDRESS_BLOOM: Array<u64, 1024, MMAPABLE> = Array::new();
 /// Names and addresses: `table::tag(key) | class`.
 #[btf_map]
 pub(crate) static SUBJECTS: Array<Bucket, 1024, MMAPABLE> = Array::new();
 /// Entry numbers beside `SUBJECTS`.
 #[btf_map]
 pub(crate) static SUBJECT_ENTRIES: Array<BucketEntries, 1024, MMAPABLE> = Array::new();
+/// A bit for each IPv4 /20 that holds an address entry or meets a prefix entry: bit `address >> 12 & 63`
+/// of word `address >> 18`. Entries lie in few of them; it stays in the processor's nearest cache.
+#[btf_map]
+pub(crate) static BLOCK4_BITS: Array<u64, 16384, MMAPABLE> = Array::new();
 /// A bit for each IPv4 /24 that a prefix entry meets: bit `address >> 8 & 63` of word `address >> 14`.
 #[btf_map]
 pub(crate) static NET4_BITS: Array<u64, 262144, MMAPABLE> = Array::new();

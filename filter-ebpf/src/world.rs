@@ -221,8 +221,12 @@ impl World for KernelWorld {
         maps::CLASSES.get(row)
     }
     #[inline(always)]
-    fn subject_bloom(&self, word: u32) -> Option<u64> {
-        maps::SUBJECT_BLOOM.get(word).copied()
+    fn name_bloom(&self, word: u32) -> Option<u64> {
+        maps::NAME_BLOOM.get(word).copied()
+    }
+    #[inline(always)]
+    fn address_bloom(&self, word: u32) -> Option<u64> {
+        maps::ADDRESS_BLOOM.get(word).copied()
     }
     #[inline(always)]
     fn subject_bucket(&self, bucket: u32) -> Option<&Bucket> {
@@ -234,6 +238,10 @@ impl World for KernelWorld {
             return 0;
         };
         row.entries.get((slot & 7) as usize).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn block4_bits(&self, word: u32) -> Option<u64> {
+        maps::BLOCK4_BITS.get(word).copied()
     }
     #[inline(always)]
     fn net4_bits(&self, word: u32) -> Option<u64> {

@@ -5,17 +5,18 @@ mod classes;
 mod nets;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use filter_common::abi::{LOCAL_INFRASTRUCTURE, Tiers};
 use filter_common::limits::CATEGORIES;
 use ipnet::IpNet;
 
 use crate::config::{Config, Tier};
-use crate::desired::{Desired, InterfaceRow, Organisation, Subject, address_key};
+use crate::desired::{Blocks4, Desired, InterfaceRow, Organisation, Subject, address_key};
 use crate::numbers::Numbers;
 use crate::policy::policy;
 use crate::problem::Problem;
-use crate::registry::{RECORD_SUFFIX, Source};
+use crate::registry::{RECORD_ADDRESS, RECORD_IPV4, RECORD_SUFFIX, Source};
 
 use classes::Classes;
 pub use nets::Rejected;
@@ -115,6 +116,7 @@ pub fn compile(input: &Input<'_>) -> Result<Compiled, Problem> {
         interfaces: input.interfaces.to_vec(),
         classes,
         subjects,
+        blocks4: blocks4(input),
         nets4,
         nets6,
         organisations: organisations(input),
@@ -152,7 +154,7 @@ impl Entries {
 #[derive(Clone, Copy)]
 struct Found {
     key: u64,
-    /// Index of the source, above a bit for "suffix".
+    /// Index of the source, above the bits of `RECORD_KIND`.
     source: u32,
 }
 
@@ -177,6 +179,7 @@ fn subjects(
         let entry = known.map_or_else(|| entries.fresh(), |subject| subject.entry);
         subjects.push(Subject {
             key: first.key,
+            address: first.source & RECORD_ADDRESS != 0,
             class,
             entry,
         });
@@ -184,8 +187,28 @@ fn subjects(
     subjects
 }
 
+/// The /20s of all IPv4 addresses.
+fn blocks4(input: &Input<'_>) -> Blocks4 {
+    let mut blocks = Blocks4::default();
+    let records = input.sources.iter().flat_map(|source| &source.file.records);
+    for record in records.filter(|record| record.flags & RECORD_IPV4 != 0) {
+        blocks.add(record.flags);
+    }
+    for infrastructure in &input.config.infrastructure {
+        if let IpAddr::V4(address) = infrastructure.address {
+            blocks.add(u32::from(address));
+        }
+    }
+    blocks
+}
+
 /// Source number of the provider's own addresses.
 const INFRASTRUCTURE_SOURCE: u32 = u32::MAX;
+/// Bits of a record's flags below a source's number.
+const RECORD_BITS: u32 = 2;
+/// These bits.
+const RECORD_KIND: u32 = RECORD_SUFFIX | RECORD_ADDRESS;
+const _: () = assert!(RECORD_KIND >> RECORD_BITS == 0);
 
 /// All records, sorted by key.
 fn gather(input: &Input<'_>) -> Vec<Found> {
@@ -198,7 +221,7 @@ fn gather(input: &Input<'_>) -> Vec<Found> {
     for (number, source) in (0u32..).zip(input.sources) {
         found.extend(source.file.records.iter().map(|record| Found {
             key: record.key,
-            source: number << 1 | u32::from(record.flags & RECORD_SUFFIX != 0),
+            source: number << RECORD_BITS | record.flags & RECORD_KIND,
         }));
     }
     for infrastructure in &input.config.infrastructure {
@@ -238,15 +261,15 @@ fn organisations(input: &Input<'_>) -> Vec<Organisation> {
 
 /// The prefixes around an address, from short to long, with their rows.
 #[must_use]
-pub fn nets_around(desired: &Desired, address: std::net::IpAddr) -> Vec<(IpNet, u16, u32)> {
+pub fn nets_around(desired: &Desired, address: IpAddr) -> Vec<(IpNet, u16, u32)> {
     match address {
-        std::net::IpAddr::V4(v4) => {
+        IpAddr::V4(v4) => {
             let around = desired.nets4.iter().filter(|row| row.net.contains(&v4));
             around
                 .map(|row| (IpNet::V4(row.net), row.class, row.entry))
                 .collect()
         }
-        std::net::IpAddr::V6(v6) => {
+        IpAddr::V6(v6) => {
             let around = desired.nets6.iter().filter(|row| row.net.contains(&v6));
             around
                 .map(|row| (IpNet::V6(row.net), row.class, row.entry))

@@ -11,6 +11,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub struct Subject {
     /// Key by `filter_common::name` (name, IPv4 host, IPv6 host).
     pub key: u64,
+    /// Whether it is an address: the two have a Bloom filter each.
+    pub address: bool,
     /// Index into [`Desired::classes`].
     pub class: u16,
     /// Number of the entry that is told on a block.
@@ -83,6 +85,8 @@ pub struct Desired {
     pub classes: Vec<Class>,
     /// Names and single addresses, sorted by key, keys distinct.
     pub subjects: Vec<Subject>,
+    /// The /20s that hold the IPv4 addresses among the subjects.
+    pub blocks4: Blocks4,
     /// IPv4 prefixes shorter than /32, sorted.
     pub nets4: Vec<NetSubject<Ipv4Net>>,
     /// IPv6 prefixes shorter than /128, sorted.
@@ -93,6 +97,53 @@ pub struct Desired {
     pub syn_limit: u32,
     /// The operator's switch: everything passes.
     pub pass_all: bool,
+}
+
+/// A set of IPv4 /20s: a bit each. It may hold more than it must.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Blocks4 {
+    words: Vec<u64>,
+}
+
+impl Blocks4 {
+    /// Words of a set: a bit for each /20.
+    pub const WORDS: u32 = 1 << 14;
+
+    /// Adds the /20 of an address.
+    pub fn add(&mut self, address: u32) {
+        self.raise(address >> 18, 1 << (address >> 12 & 63));
+    }
+
+    /// Adds the /20s that a prefix meets.
+    pub fn add_net(&mut self, net: Ipv4Net) {
+        for (word, bits) in range_words(net, 12) {
+            self.raise(word, bits);
+        }
+    }
+
+    fn raise(&mut self, word: u32, bits: u64) {
+        self.words.resize(Self::WORDS as usize, 0);
+        if let Some(word) = self.words.get_mut(word as usize) {
+            *word |= bits;
+        }
+    }
+
+    /// The words; none at all while the set is empty.
+    #[must_use]
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+}
+
+/// Words and bits of a bitmap with one bit for each `1 << shift` addresses, where a prefix meets them.
+pub(crate) fn range_words(net: Ipv4Net, shift: u32) -> impl Iterator<Item = (u32, u64)> {
+    let first = u32::from(net.network()) >> shift;
+    let last = u32::from(net.broadcast()) >> shift;
+    (first >> 6..=last >> 6).map(move |word| {
+        let from = first.max(word << 6) & 63;
+        let to = last.min(word << 6 | 63) & 63;
+        (word, u64::MAX >> (63 - to) & u64::MAX << from)
+    })
 }
 
 /// Sizes of the flow tables, fixed while a set of maps lives.

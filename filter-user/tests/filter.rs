@@ -106,6 +106,7 @@ fn desired(more: u32) -> Desired {
         .chain(names)
         .map(|name| Subject {
             key: name_key(SEED.0, name.as_bytes()).unwrap(),
+            address: false,
             class: 1,
             entry: 1,
         })
@@ -229,7 +230,9 @@ fn growth_makes_a_new_generation_that_knows_the_flows_and_counters() {
         let (mut filter, _) = Filter::start(options(place), &desired(5), &attachments()).unwrap();
         let rest = start_hello(&filter, 1000);
         let link = filter.links().unwrap()[0].link;
-        let report = filter.apply(&desired(20_000), &attachments()).unwrap();
+        let report = filter
+            .apply(None, &desired(20_000), &attachments())
+            .unwrap();
         assert!(report.applied.new_generation);
         let handed = report.handed.unwrap();
         assert_eq!((handed.kept, handed.cut, handed.lost), (1, 0, 0));
@@ -252,7 +255,7 @@ fn growth_makes_a_new_generation_that_knows_the_flows_and_counters() {
         assert_eq!(names, ["gen-2", "link-v0"]);
         assert!(
             filter
-                .apply(&desired(20_000), &attachments())
+                .apply(None, &desired(20_000), &attachments())
                 .unwrap()
                 .applied
                 .is_empty()
@@ -334,19 +337,19 @@ fn interfaces_come_and_go() {
         };
         let (mut filter, _) = Filter::start(options(place), &desired(5), &both()).unwrap();
         assert_eq!(filter.links().unwrap().len(), 2);
-        filter.apply(&desired(5), &attachments()).unwrap();
+        filter.apply(None, &desired(5), &attachments()).unwrap();
         assert_eq!(filter.links().unwrap().len(), 1);
         // The interface is made anew under the same name.
         ip(&["link", "del", "v0"]);
         ip(&["link", "add", "v0", "type", "veth", "peer", "name", "v1"]);
-        filter.apply(&desired(5), &attachments()).unwrap();
+        filter.apply(None, &desired(5), &attachments()).unwrap();
         assert_eq!(filter.links().unwrap()[0].ifindex, index("v0"));
         let gone = Attachment {
             interface: "x".into(),
             ifindex: 9999,
             mode: Mode::Native,
         };
-        let refused = filter.apply(&desired(5), &[gone]);
+        let refused = filter.apply(None, &desired(5), &[gone]);
         assert!(
             matches!(refused, Err(KernelError::Attach { .. })),
             "{refused:?}"

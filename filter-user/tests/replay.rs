@@ -104,6 +104,7 @@ fn replayed(capture: &Capture, test: &str) -> Option<(Vec<serde_json::Value>, Su
         ],
         subjects: vec![Subject {
             key,
+            address: false,
             class: 1,
             entry: 4,
         }],

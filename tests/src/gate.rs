@@ -154,6 +154,7 @@ impl Gate {
     pub fn apply_desired(&mut self, desired: &Desired) -> Result<()> {
         apply(
             &self.tables,
+            None,
             desired,
             Seed(SEED),
             Grace::None,

@@ -148,7 +148,8 @@ fn key_of_name(seed: u64, name: &str) -> u64 {
 #[derive(Default)]
 struct Rows {
     classes: Vec<Class>,
-    names: BTreeMap<u64, (Class, u32)>,
+    /// By key; beside it whether it is an address.
+    subjects: BTreeMap<(u64, bool), (Class, u32)>,
     nets: BTreeMap<IpNet, (Tiers, u32)>,
 }
 
@@ -170,19 +171,25 @@ impl Rows {
         match &entry.subject {
             Subject::Host(host) => {
                 let row = self
-                    .names
-                    .entry(key_of_name(seed, host))
+                    .subjects
+                    .entry((key_of_name(seed, host), false))
                     .or_insert((Class::default(), number));
                 join(&mut row.0.exact, wanted);
             }
             Subject::Domain(domain) => {
-                let key = key_of_name(seed, domain);
-                let row = self.names.entry(key).or_insert((Class::default(), number));
+                let key = (key_of_name(seed, domain), false);
+                let row = self
+                    .subjects
+                    .entry(key)
+                    .or_insert((Class::default(), number));
                 join(&mut row.0.suffix, wanted);
             }
             Subject::Net(net) if net.prefix_len() == net.max_prefix_len() => {
-                let key = address_key(seed, net.addr());
-                let row = self.names.entry(key).or_insert((Class::default(), number));
+                let key = (address_key(seed, net.addr()), true);
+                let row = self
+                    .subjects
+                    .entry(key)
+                    .or_insert((Class::default(), number));
                 join(&mut row.0.exact, wanted);
             }
             Subject::Net(net) => {
@@ -235,12 +242,20 @@ impl Setup {
             ..Desired::default()
         };
         desired.organisations.sort_by(|a, b| a.id.cmp(&b.id));
-        for (key, (class, entry)) in std::mem::take(&mut rows.names) {
+        for ((key, address), (class, entry)) in std::mem::take(&mut rows.subjects) {
             desired.subjects.push(Row {
                 key,
+                address,
                 class: rows.class(class),
                 entry,
             });
+        }
+        for entry in &self.entries {
+            if let Subject::Net(IpNet::V4(net)) = entry.subject
+                && net.prefix_len() == 32
+            {
+                desired.blocks4.add(u32::from(net.addr()));
+            }
         }
         let nets: Vec<(IpNet, u32)> = rows.nets.iter().map(|(net, row)| (*net, row.1)).collect();
         for (net, entry) in nets {

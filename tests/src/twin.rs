@@ -24,7 +24,7 @@ use filter_common::org::{ORG6_SPLIT_MARK, PAGE_WORDS};
 use filter_common::pipeline::{Judged, conclude, judge};
 use filter_common::table::{bloom_bits, other_bucket, position, tag};
 use filter_common::world::World;
-use filter_user::desired::{Desired, FlowSizes, MplsReply};
+use filter_user::desired::{Blocks4, Desired, FlowSizes, MplsReply};
 use ipnet::IpNet;
 
 /// A table of two-choice buckets, filled first come, first served; it doubles until all fit.
@@ -69,6 +69,14 @@ impl Buckets {
 #[derive(Clone, Debug, Default)]
 struct Bloom(Vec<u64>);
 
+/// Keys of the names, or of the addresses.
+fn subject_keys(desired: &Desired, address: bool) -> impl Iterator<Item = u64> + Clone {
+    let subjects = desired.subjects.iter();
+    subjects
+        .filter(move |subject| subject.address == address)
+        .map(|subject| subject.key)
+}
+
 impl Bloom {
     fn fill(keys: impl Iterator<Item = u64> + Clone) -> Bloom {
         let len = keys.clone().count();
@@ -96,9 +104,11 @@ pub struct Twin {
     orgs: Vec<Org>,
     policies: Vec<Policy>,
     classes: Vec<Class>,
-    bloom: Bloom,
+    name_bloom: Bloom,
+    address_bloom: Bloom,
     subjects: Buckets,
     nets: Vec<(IpNet, NetEntry)>,
+    blocks4: Blocks4,
     net4_bits: BTreeMap<u32, u64>,
     net6_bloom: Bloom,
     flows: Vec<FlowSet>,
@@ -146,17 +156,12 @@ impl Twin {
         let mut twin = Twin {
             control: Control {
                 abi: filter_common::abi::ABI,
-                flags: if desired.pass_all {
-                    CONTROL_PASS_ALL
-                } else {
-                    0
-                },
+                flags: u32::from(desired.pass_all) * CONTROL_PASS_ALL,
                 seed,
                 interface_multiplier: multiplier,
                 flow_set_mask: sizes.flows / 4 - 1,
                 hello_set_mask: sizes.hellos / 4 - 1,
                 syn_limit: desired.syn_limit,
-                net4_used: u32::from(!desired.nets4.is_empty()),
                 idle_ms: IDLE_MS,
                 ..Control::default()
             },
@@ -183,9 +188,11 @@ impl Twin {
             orgs: vec![Org::default()],
             policies: vec![Policy::default()],
             classes: desired.classes.clone(),
-            bloom: Bloom::fill(desired.subjects.iter().map(|row| row.key)),
+            name_bloom: Bloom::fill(subject_keys(desired, false)),
+            address_bloom: Bloom::fill(subject_keys(desired, true)),
             subjects: Buckets::fill(&subjects),
             nets: Vec::new(),
+            blocks4: desired.blocks4.clone(),
             net4_bits: BTreeMap::new(),
             net6_bloom: Bloom::fill(
                 desired
@@ -203,7 +210,8 @@ impl Twin {
         };
         twin.enrol(desired, seed);
         twin.add_nets(desired);
-        twin.control.bloom_len = twin.bloom.0.len() as u32;
+        twin.control.name_bloom_len = twin.name_bloom.0.len() as u32;
+        twin.control.address_bloom_len = twin.address_bloom.0.len() as u32;
         twin.control.bucket_len = twin.subjects.rows.len() as u32;
         twin.control.net6_bloom_len = twin.net6_bloom.0.len() as u32;
         twin
@@ -286,6 +294,7 @@ impl Twin {
                 entry: row.entry,
             };
             self.nets.push((IpNet::V4(row.net), entry));
+            self.blocks4.add_net(row.net);
             let (from, to) = (u32::from(row.net.network()), u32::from(row.net.broadcast()));
             for page in from >> 8..=to >> 8 {
                 *self.net4_bits.entry(page >> 6).or_insert(0) |= 1 << (page & 63);
@@ -449,14 +458,21 @@ impl<'a> World for Hand<'a> {
     fn class(&self, row: u32) -> Option<&Class> {
         self.twin.classes.get(row as usize)
     }
-    fn subject_bloom(&self, word: u32) -> Option<u64> {
-        self.twin.bloom.0.get(word as usize).copied()
+    fn name_bloom(&self, word: u32) -> Option<u64> {
+        self.twin.name_bloom.0.get(word as usize).copied()
+    }
+    fn address_bloom(&self, word: u32) -> Option<u64> {
+        self.twin.address_bloom.0.get(word as usize).copied()
     }
     fn subject_bucket(&self, bucket: u32) -> Option<&Bucket> {
         self.twin.subjects.rows.get(bucket as usize)
     }
     fn subject_entry(&self, bucket: u32, slot: u32) -> u32 {
         self.twin.subjects.entries[bucket as usize][slot as usize]
+    }
+    fn block4_bits(&self, word: u32) -> Option<u64> {
+        let words = self.twin.blocks4.words();
+        Some(words.get(word as usize).copied().unwrap_or(0))
     }
     fn net4_bits(&self, word: u32) -> Option<u64> {
         Some(self.twin.net4_bits.get(&word).copied().unwrap_or(0))

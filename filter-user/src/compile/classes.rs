@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use filter_common::abi::{Class, Tiers};
 
-use super::{INFRASTRUCTURE, INFRASTRUCTURE_SOURCE, join};
+use super::{INFRASTRUCTURE, INFRASTRUCTURE_SOURCE, RECORD_BITS, join};
+use crate::registry::RECORD_SUFFIX;
 
 /// Classes met so far; number 0 is the empty one.
 pub(super) struct Classes {
@@ -40,7 +41,8 @@ impl Classes {
         number
     }
 
-    /// Number of the class of a subject that stands in these files (number, above a bit for suffix).
+    /// Number of the class of a subject that stands in these files (numbers above
+    /// `RECORD_KIND` bits).
     pub(super) fn of_group(&mut self, sources: impl Iterator<Item = u32>, tiers: &[Tiers]) -> u16 {
         let mut sources = sources.peekable();
         let first = sources.next();
@@ -70,12 +72,12 @@ fn with(mut class: Class, source: u32, tiers: &[Tiers]) -> Class {
         class.exact = join(class.exact, INFRASTRUCTURE);
         return class;
     }
-    let own = usize::try_from(source >> 1)
+    let own = usize::try_from(source >> RECORD_BITS)
         .ok()
         .and_then(|at| tiers.get(at))
         .copied()
         .unwrap_or_default();
-    if source & 1 == 1 {
+    if source & RECORD_SUFFIX != 0 {
         class.suffix = join(class.suffix, own);
     } else {
         class.exact = join(class.exact, own);

@@ -113,7 +113,11 @@ impl Core {
         let desired = &everything.compiled.desired;
         let started = Instant::now();
         let result = match self.filter.as_mut() {
-            Some(filter) => gate::apply(filter, &everything.config, desired),
+            Some(filter) => {
+                let before = self.everything.as_ref();
+                let before = before.map(|before| &before.compiled.desired);
+                gate::apply(filter, &everything.config, before, desired)
+            }
             None => gate::start(&everything.config, desired, self.seed).map(|(filter, report)| {
                 self.filter = Some(filter);
                 report

@@ -137,14 +137,15 @@ pub(crate) fn start(
         .map_err(|error| Refused::new(&error, false))
 }
 
-/// Applies the difference.
+/// Applies the difference to `before`, what was applied last.
 pub(crate) fn apply(
     filter: &mut Filter,
     config: &Config,
+    before: Option<&Desired>,
     desired: &Desired,
 ) -> Result<Report, Refused> {
     filter
-        .apply(desired, &attachments(config, desired))
+        .apply(before, desired, &attachments(config, desired))
         .map_err(|error| Refused::new(&error, true))
 }
 

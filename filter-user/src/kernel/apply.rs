@@ -13,7 +13,7 @@ use super::enrolment::EnrolmentPlan;
 use super::error::KernelError;
 use super::interfaces::InterfacePlan;
 use super::nets::NetPlan;
-use super::subjects::SubjectPlan;
+use super::subjects::{Rowed, SubjectPlan};
 use super::tables::CLASS_ROWS;
 use super::{Seed, Tables, enrolment, interfaces, nets, subjects};
 use crate::desired::Desired;
@@ -78,6 +78,7 @@ impl Applied {
 #[derive(Debug)]
 pub struct Plan {
     classes: Vec<(u32, Class)>,
+    class_rows: Vec<u16>,
     subjects: SubjectPlan,
     nets: NetPlan,
     enrolment: EnrolmentPlan,
@@ -86,13 +87,23 @@ pub struct Plan {
 
 /// Compares the tables with `desired`. Nothing is written.
 ///
+/// `before` is the state that the tables hold for certain, if the caller knows it: the last one that
+/// was applied without an error. Names and addresses are then compared with it, in order, and not
+/// with the tables, key by key.
+///
 /// # Errors
 /// [`KernelError::NeedsNewGeneration`] if it does not fit.
-pub fn plan(tables: &Tables, desired: &Desired, seed: Seed) -> Result<Plan, KernelError> {
+pub fn plan(
+    tables: &Tables,
+    before: Option<&Desired>,
+    desired: &Desired,
+    seed: Seed,
+) -> Result<Plan, KernelError> {
     let mut used = vec![false; CLASS_ROWS as usize];
     subjects::mark_classes(tables, &mut used);
     nets::mark_classes(tables, &mut used);
     let mut rows = RowsByValue::read(&tables.classes, &used, "classes");
+    let known = before.and_then(|before| Some((before, known_rows(&rows, before)?)));
     let mut class_rows = Vec::with_capacity(desired.classes.len());
     for class in &desired.classes {
         let row = if *class == Class::default() {
@@ -104,13 +115,29 @@ pub fn plan(tables: &Tables, desired: &Desired, seed: Seed) -> Result<Plan, Kern
             u16::try_from(row).map_err(|_beyond| KernelError::NeedsNewGeneration("classes"))?;
         class_rows.push(row);
     }
+    let before = known.as_ref().map(|(before, class_rows)| Rowed {
+        subjects: &before.subjects,
+        class_rows,
+    });
+    let after = Rowed {
+        subjects: &desired.subjects,
+        class_rows: &class_rows,
+    };
     Ok(Plan {
         classes: rows.into_new(),
-        subjects: subjects::plan(tables, &desired.subjects, &class_rows)?,
+        subjects: subjects::plan(tables, before, after)?,
         nets: nets::plan(tables, desired, &class_rows)?,
         enrolment: enrolment::plan(tables, desired, seed)?,
         interfaces: interfaces::plan(tables, desired)?,
+        class_rows,
     })
+}
+
+/// The rows of the classes of `before`, if the tables hold them all. Those that no subject refers to
+/// may be gone: their row is 0.
+fn known_rows(rows: &RowsByValue<Class>, before: &Desired) -> Option<Vec<u16>> {
+    let row = |class: &Class| u16::try_from(rows.known(class).unwrap_or(0)).ok();
+    before.classes.iter().map(row).collect()
 }
 
 impl Plan {
@@ -152,7 +179,7 @@ impl Plan {
     }
 }
 
-/// Makes the tables equal to `desired`. `forget` zeroes the per-processor counters of organisation
+/// Makes the tables equal to `desired`; `before` as in [`plan`]. `forget` zeroes the per-processor counters of organisation
 /// numbers that become free.
 ///
 /// # Errors
@@ -160,25 +187,30 @@ impl Plan {
 /// system call met.
 pub fn apply(
     tables: &Tables,
+    before: Option<&Desired>,
     desired: &Desired,
     seed: Seed,
     grace: Grace,
     forget: &dyn Fn(&[u32]) -> Result<(), KernelError>,
 ) -> Result<Applied, KernelError> {
     let start = Instant::now();
-    let plan = plan(tables, desired, seed)?;
+    let plan = plan(tables, before, desired, seed)?;
     if plan.takes_rows() {
         grace.wait();
     }
     for (row, class) in &plan.classes {
         tables.classes.set(*row, *class);
     }
-    subjects::add(tables, &desired.subjects, &plan.subjects, grace)?;
+    let subjects = Rowed {
+        subjects: &desired.subjects,
+        class_rows: &plan.class_rows,
+    };
+    subjects::add(tables, subjects, &plan.subjects, grace)?;
     nets::add(tables, desired, &plan.nets, seed)?;
     set_switches(tables, desired);
     enrolment::apply(tables, &plan.enrolment, grace, forget)?;
     interfaces::apply(tables, &plan.interfaces, grace);
-    subjects::remove(tables, &desired.subjects, &plan.subjects);
+    subjects::remove(tables, subjects, &plan.subjects);
     nets::remove(tables, desired, &plan.nets, seed)?;
     Ok(Applied {
         duration: start.elapsed(),

@@ -41,6 +41,11 @@ impl<T: Pod + Eq + Hash> RowsByValue<T> {
         }
     }
 
+    /// The row that holds `value`.
+    pub(crate) fn known(&self, value: &T) -> Option<u32> {
+        self.rows.get(value).copied()
+    }
+
     /// The row of `value`, an existing one or a free one.
     pub(crate) fn row(&mut self, value: T) -> Result<u32, KernelError> {
         if let Some(row) = self.rows.get(&value) {

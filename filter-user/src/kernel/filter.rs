@@ -102,6 +102,8 @@ pub struct Filter {
     pins: Pins,
     number: u32,
     generation: Generation,
+    /// Whether the maps hold exactly what was applied last.
+    exact: bool,
 }
 
 /// A generation that was found pinned.
@@ -134,8 +136,9 @@ impl Filter {
                 pins,
                 number: found.number,
                 generation,
+                exact: false,
             };
-            let mut report = filter.apply(desired, attachments)?;
+            let mut report = filter.apply(None, desired, attachments)?;
             report.new_program |= filter.renew_program(attachments)?;
             report.taken_over = true;
             filter.remove_others()?;
@@ -149,50 +152,62 @@ impl Filter {
             pins,
             number,
             generation,
+            exact: true,
         };
         filter.remove_others()?;
         Ok((filter, report))
     }
 
     /// Makes the maps hold `desired`, in place or by a new generation, and the program attached to
-    /// exactly `attachments`.
+    /// exactly `attachments`. `before` is what was applied last, if the caller has kept it: with it
+    /// only what differs is looked at.
     ///
     /// # Errors
     /// What was in force stays in force if `desired` is over a limit or a new generation cannot be
     /// made; a system call that fails in the middle leaves the additions in and the removals undone.
     pub fn apply(
         &mut self,
+        before: Option<&Desired>,
         desired: &Desired,
         attachments: &[Attachment],
     ) -> Result<Report, KernelError> {
         Sizes::measure(desired, self.options.flows).check(desired)?;
-        match self.generation.apply(desired, Grace::Live) {
-            Ok(applied) => {
-                set_links(&self.pins, self.generation.program(), attachments, false)?;
-                Ok(Report {
-                    applied,
-                    ..Report::default()
-                })
-            }
-            Err(KernelError::NeedsNewGeneration(_)) => {
-                let maps = pinned_maps(&self.pins.generation(self.number))?;
-                let found = Found {
-                    number: self.number,
-                    maps,
-                };
-                let (number, generation, report) = switch(
-                    &self.options,
-                    &self.pins,
-                    Some(&found),
-                    desired,
-                    attachments,
-                )?;
-                (self.number, self.generation) = (number, generation);
-                self.remove_others()?;
-                Ok(report)
-            }
-            Err(other) => Err(other),
-        }
+        let before = before.filter(|_| self.exact);
+        // An error in the middle leaves something between the two states.
+        self.exact = false;
+        let report = match self.generation.apply(before, desired, Grace::Live) {
+            Ok(applied) => Report {
+                applied,
+                ..Report::default()
+            },
+            Err(KernelError::NeedsNewGeneration(_)) => self.replace(desired, attachments)?,
+            Err(other) => return Err(other),
+        };
+        self.exact = true;
+        set_links(&self.pins, self.generation.program(), attachments, false)?;
+        Ok(report)
+    }
+
+    /// Puts a larger generation in the place of the one in force.
+    fn replace(
+        &mut self,
+        desired: &Desired,
+        attachments: &[Attachment],
+    ) -> Result<Report, KernelError> {
+        let found = Found {
+            number: self.number,
+            maps: pinned_maps(&self.pins.generation(self.number))?,
+        };
+        let (number, generation, report) = switch(
+            &self.options,
+            &self.pins,
+            Some(&found),
+            desired,
+            attachments,
+        )?;
+        (self.number, self.generation) = (number, generation);
+        self.remove_others()?;
+        Ok(report)
     }
 
     /// Puts the compiled-in program in place if it is another one.
@@ -321,7 +336,7 @@ fn switch(
     let sizes = Sizes::measure(desired, options.flows);
     sizes.check(desired)?;
     let generation = Generation::new(options.object, &sizes, options.seed)?;
-    let mut applied = generation.apply(desired, Grace::None)?;
+    let mut applied = generation.apply(None, desired, Grace::None)?;
     applied.new_generation = true;
     let number = pins.generations()?.last().map_or(1, |last| last + 1);
     let mut pinned = Pinned {

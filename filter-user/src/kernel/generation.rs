@@ -66,7 +66,7 @@ impl Generation {
         seed: Seed,
     ) -> Result<(Generation, Applied), KernelError> {
         let generation = Generation::new(object, &Sizes::measure(desired, flows), seed)?;
-        let applied = generation.apply(desired, Grace::None)?;
+        let applied = generation.apply(None, desired, Grace::None)?;
         Ok((generation, applied))
     }
 
@@ -125,13 +125,19 @@ impl Generation {
         Ok(true)
     }
 
-    /// Makes the maps equal to `desired`.
+    /// Makes the maps equal to `desired`; `before` is what they hold, if that is known for certain
+    /// (see [`apply::plan`]).
     ///
     /// # Errors
     /// [`KernelError::NeedsNewGeneration`] if it does not fit, or what a system call met.
-    pub fn apply(&self, desired: &Desired, grace: Grace) -> Result<Applied, KernelError> {
+    pub fn apply(
+        &self,
+        before: Option<&Desired>,
+        desired: &Desired,
+        grace: Grace,
+    ) -> Result<Applied, KernelError> {
         let forget = |numbers: &[u32]| self.counters().forget(numbers);
-        apply::apply(&self.tables, desired, self.seed, grace, &forget)
+        apply::apply(&self.tables, before, desired, self.seed, grace, &forget)
     }
 
     /// The arrays.

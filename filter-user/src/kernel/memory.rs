@@ -229,7 +229,7 @@ mod tests {
         let array = Array::<Control>::heap(1);
         let control = Control {
             ms_per_tick: 5,
-            bloom_len: 6,
+            name_bloom_len: 6,
             ..Control::default()
         };
         array.set(0, control);

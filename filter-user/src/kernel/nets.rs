@@ -14,7 +14,7 @@ use super::subjects::{lower_bits, raise_bits, store_image};
 use super::tables::NET4_WORDS;
 use super::trie::{Prefix, Trie};
 use super::{Seed, Tables};
-use crate::desired::{Desired, NetSubject};
+use crate::desired::{Blocks4, Desired, NetSubject, range_words};
 
 /// Shortest IPv6 prefix whose /32s are listed one by one (at most 256 of them); a shorter one
 /// opens the Bloom filter altogether.
@@ -132,6 +132,7 @@ pub(crate) fn add(
     plan: &NetPlan,
     seed: Seed,
 ) -> Result<(), KernelError> {
+    raise_blocks4(&tables.block4_bits, &blocks4(desired));
     raise_net4(&tables.net4_bits, &desired.nets4);
     match listed_net6(&desired.nets6, seed) {
         Some(keys) => raise_bits(&tables.net6_bloom, keys.into_iter()),
@@ -143,7 +144,6 @@ pub(crate) fn add(
     let control = tables.control_row();
     let net6 = control.net6_bloom_len != 0 || !desired.nets6.is_empty();
     tables.set_control(Control {
-        net4_used: control.net4_used | u32::from(!desired.nets4.is_empty()),
         net6_bloom_len: if net6 { tables.net6_bloom.rows() } else { 0 },
         ..control
     });
@@ -162,7 +162,6 @@ pub(crate) fn remove(
     plan.v6.remove(&tables.net6)?;
     let control = tables.control_row();
     tables.set_control(Control {
-        net4_used: u32::from(!desired.nets4.is_empty()),
         net6_bloom_len: if desired.nets6.is_empty() {
             0
         } else {
@@ -170,6 +169,7 @@ pub(crate) fn remove(
         },
         ..control
     });
+    lower_blocks4(&tables.block4_bits, &blocks4(desired));
     if !plan.v4.removals.is_empty() {
         store_image(&tables.net4_bits, &net4_image(&desired.nets4));
     }
@@ -204,13 +204,34 @@ fn net4_image(nets: &[NetSubject<Ipv4Net>]) -> Vec<u64> {
 
 /// Words and bits of the /24s that a prefix meets.
 fn net4_words(net: Ipv4Net) -> impl Iterator<Item = (u32, u64)> {
-    let first = u32::from(net.network()) >> 8;
-    let last = u32::from(net.broadcast()) >> 8;
-    (first >> 6..=last >> 6).map(move |word| {
-        let from = first.max(word << 6) & 63;
-        let to = last.min(word << 6 | 63) & 63;
-        (word, u64::MAX >> (63 - to) & u64::MAX << from)
-    })
+    range_words(net, 8)
+}
+
+/// The /20s of all addresses and prefixes.
+fn blocks4(desired: &Desired) -> Blocks4 {
+    let mut blocks = desired.blocks4.clone();
+    for net in &desired.nets4 {
+        blocks.add_net(net.net);
+    }
+    blocks
+}
+
+fn raise_blocks4(bits: &Array<u64>, blocks: &Blocks4) {
+    for (at, mask) in (0..).zip(blocks.words()) {
+        let old = bits.word(at);
+        if old & mask != *mask {
+            bits.set_word(at, old | mask);
+        }
+    }
+}
+
+fn lower_blocks4(bits: &Array<u64>, blocks: &Blocks4) {
+    let words = blocks.words().iter().copied();
+    for (at, word) in (0..bits.rows()).zip(words.chain(std::iter::repeat(0))) {
+        if bits.word(at) != word {
+            bits.set_word(at, word);
+        }
+    }
 }
 
 /// Keys of the /32s that the prefixes meet; `None` if they are too many to list.

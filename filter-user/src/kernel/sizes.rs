@@ -35,8 +35,10 @@ pub struct Sizes {
     pub orgs: u32,
     /// Rows of `POLICIES`.
     pub policies: u32,
-    /// Words of `SUBJECT_BLOOM`.
-    pub subject_bloom_words: u32,
+    /// Words of `NAME_BLOOM`.
+    pub name_bloom_words: u32,
+    /// Words of `ADDRESS_BLOOM`.
+    pub address_bloom_words: u32,
     /// Buckets of `SUBJECTS` and `SUBJECT_ENTRIES`.
     pub subject_buckets: u32,
     /// Prefixes of `NET4`.
@@ -57,6 +59,8 @@ impl Sizes {
     pub fn measure(desired: &Desired, flows: FlowSizes) -> Sizes {
         let enrolled = Enrolled::measure(desired);
         let subjects = desired.subjects.len() as u64;
+        let addresses = desired.subjects.iter().filter(|subject| subject.address);
+        let addresses = addresses.count() as u64;
         let policies: BTreeSet<_> = desired.organisations.iter().map(policy_key).collect();
         Sizes {
             vlan_words: vlan_blocks(desired)
@@ -70,7 +74,8 @@ impl Sizes {
             orgs: with_room(desired.organisations.len() as u64, 1023).min(ORGS_MAX) + 1,
             // A change of every policy at once needs the old rows and the new ones.
             policies: rows(2 * policies.len() as u64, 64),
-            subject_bloom_words: bloom_words(subjects),
+            name_bloom_words: bloom_words(subjects - addresses),
+            address_bloom_words: bloom_words(addresses),
             subject_buckets: buckets(subjects, 1024),
             nets4: with_room(desired.nets4.len() as u64, 1024),
             nets6: with_room(desired.nets6.len() as u64, 1024),
@@ -111,7 +116,7 @@ impl Sizes {
 
     /// Map names with their `max_entries`.
     #[must_use]
-    pub fn entries(&self) -> [(&'static str, u32); 21] {
+    pub fn entries(&self) -> [(&'static str, u32); 22] {
         [
             ("VLAN_REALMS", self.vlan_words),
             ("ORG4_INDEX", self.org4_index_words),
@@ -124,7 +129,8 @@ impl Sizes {
             ("COUNTERS", self.orgs),
             ("CATEGORY_COUNTERS", self.orgs),
             ("POLICIES", self.policies),
-            ("SUBJECT_BLOOM", self.subject_bloom_words),
+            ("NAME_BLOOM", self.name_bloom_words),
+            ("ADDRESS_BLOOM", self.address_bloom_words),
             ("SUBJECTS", self.subject_buckets),
             ("SUBJECT_ENTRIES", self.subject_buckets),
             ("NET4", self.nets4),
@@ -210,6 +216,10 @@ fn rows(count: u64, more: u32) -> u32 {
         .unwrap_or(u32::MAX)
         .saturating_add(more)
 }
+
+/// Keys of a Bloom filter's word at most: eight bits a key, of which four are set. Beyond that too many
+/// packets would go on to the table for nothing.
+pub(crate) const KEYS_OF_WORD_MAX: usize = 8;
 
 /// Words of a Bloom filter: 16 bits a key.
 fn bloom_words(keys: u64) -> u32 {

@@ -7,12 +7,69 @@ use super::apply::Grace;
 use super::buckets::{Buckets, SlotPlan, Wanted};
 use super::error::KernelError;
 use super::memory::Array;
+use super::sizes::KEYS_OF_WORD_MAX;
 use crate::desired::Subject;
 
 /// What is to be done to the subjects.
 #[derive(Debug)]
 pub(crate) struct SubjectPlan {
     pub(crate) slots: SlotPlan,
+    bits: BitPlan,
+}
+
+/// Which words of the Bloom filter are to be looked at.
+#[derive(Debug, PartialEq, Eq)]
+enum BitPlan {
+    /// Those of all keys.
+    All,
+    /// Those of these keys; the others are as they shall be.
+    Of { added: Keys, removed: Keys },
+}
+
+/// Keys of names, and of addresses.
+type Keys = [Vec<u64>; 2];
+
+/// The Bloom filters of names and of addresses, with what tells their subjects.
+fn blooms(tables: &Tables) -> [(&Array<u64>, bool); 2] {
+    [(&tables.name_bloom, false), (&tables.address_bloom, true)]
+}
+
+/// Subjects with the rows that their classes have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rowed<'a> {
+    pub(crate) subjects: &'a [Subject],
+    pub(crate) class_rows: &'a [u16],
+}
+
+impl<'a> Rowed<'a> {
+    /// Row of a subject's class; 0: the class has no categories, the subject needs no slot.
+    fn row(self, subject: &Subject) -> u16 {
+        let row = self.class_rows.get(usize::from(subject.class));
+        row.copied().unwrap_or(0)
+    }
+
+    /// Those that need a slot.
+    fn with_slot(self) -> impl Iterator<Item = &'a Subject> {
+        self.subjects
+            .iter()
+            .filter(move |subject| self.row(subject) != 0)
+    }
+
+    /// Keys of those with a slot, of the addresses or of the names.
+    fn keys(self, address: bool) -> impl Iterator<Item = u64> {
+        self.with_slot()
+            .filter(move |subject| subject.address == address)
+            .map(|subject| subject.key)
+    }
+
+    fn wanted(self, subject: &Subject, len: u32) -> Wanted {
+        Wanted {
+            first: position(subject.key, len),
+            tag: tag(subject.key),
+            value: self.row(subject),
+            entry: subject.entry,
+        }
+    }
 }
 
 /// The table of subjects.
@@ -31,47 +88,93 @@ pub(crate) fn mark_classes(tables: &Tables, used: &mut [bool]) {
     }
 }
 
-/// Compares the table with `subjects`, whose classes have the rows `class_rows`.
+/// Compares the table with `after`. What it holds need not be looked at key by key where `before` is
+/// known to be it.
 pub(crate) fn plan(
     tables: &Tables,
-    subjects: &[Subject],
-    class_rows: &[u16],
+    before: Option<Rowed<'_>>,
+    after: Rowed<'_>,
 ) -> Result<SubjectPlan, KernelError> {
     let table = table(tables);
-    let wanted = subjects.iter().map(|subject| Wanted {
-        first: position(subject.key, table.len()),
-        tag: tag(subject.key),
-        value: class_rows
-            .get(usize::from(subject.class))
-            .copied()
-            .unwrap_or(0),
-        entry: subject.entry,
+    let short = before.and_then(|before| plan_between(&table, before, after));
+    let plan = short.unwrap_or_else(|| SubjectPlan {
+        slots: table.plan(
+            after
+                .with_slot()
+                .map(|subject| after.wanted(subject, table.len())),
+        ),
+        bits: BitPlan::All,
     });
-    // A class without categories refers to nothing: it needs no slot.
-    let slots = table.plan(wanted.filter(|want| want.value != 0));
-    if !table.has_room(&slots) {
+    let crowded = |(bloom, address): (&Array<u64>, bool)| {
+        after.keys(address).count() > bloom.rows() as usize * KEYS_OF_WORD_MAX
+    };
+    if !table.has_room(&plan.slots) || blooms(tables).into_iter().any(crowded) {
         return Err(KernelError::NeedsNewGeneration("subjects"));
     }
-    Ok(SubjectPlan { slots })
+    Ok(plan)
+}
+
+/// What leads from `before`, which the table holds, to `after`; both are sorted by key. `None`: the
+/// table holds something else.
+fn plan_between(table: &Buckets<'_>, before: Rowed<'_>, after: Rowed<'_>) -> Option<SubjectPlan> {
+    let mut slots = SlotPlan::default();
+    let (mut added, mut removed) = (Keys::default(), Keys::default());
+    let place =
+        |subject: &Subject| table.find(position(subject.key, table.len()), tag(subject.key));
+    let mut remove = |gone: &Subject| -> Option<u32> {
+        of_kind(&mut removed, gone).push(gone.key);
+        place(gone)
+    };
+    let mut count = 0;
+    let mut old = before.with_slot().inspect(|_| count += 1).peekable();
+    for subject in after.with_slot() {
+        while let Some(gone) = old.next_if(|old| old.key < subject.key) {
+            slots.removals.push(remove(gone)?);
+        }
+        let want = after.wanted(subject, table.len());
+        match old.next_if(|old| old.key == subject.key) {
+            None => {
+                slots.adds.push(want);
+                of_kind(&mut added, subject).push(subject.key);
+            }
+            Some(old) if before.row(old) == want.value && old.entry == want.entry => {}
+            Some(_) => slots.changes.push((place(subject)?, want)),
+        }
+    }
+    for gone in old {
+        slots.removals.push(remove(gone)?);
+    }
+    (table.used() == count).then_some(SubjectPlan {
+        slots,
+        bits: BitPlan::Of { added, removed },
+    })
+}
+
+fn of_kind<'a>(keys: &'a mut Keys, subject: &Subject) -> &'a mut Vec<u64> {
+    let [names, addresses] = keys;
+    if subject.address { addresses } else { names }
 }
 
 /// First half: what is new or changed, Bloom bits first.
 pub(crate) fn add(
     tables: &Tables,
-    subjects: &[Subject],
+    subjects: Rowed<'_>,
     plan: &SubjectPlan,
     grace: Grace,
 ) -> Result<(), KernelError> {
     if !plan.slots.adds.is_empty() {
-        raise_bits(
-            &tables.subject_bloom,
-            subjects.iter().map(|subject| subject.key),
-        );
-    }
-    let mut control = tables.control_row();
-    if control.bloom_len == 0 && !subjects.is_empty() {
-        control.bloom_len = tables.subject_bloom.rows();
-        tables.set_control(control);
+        match &plan.bits {
+            BitPlan::All => {
+                for (bloom, address) in blooms(tables) {
+                    raise_bits(bloom, subjects.keys(address));
+                }
+            }
+            BitPlan::Of { added, .. } => {
+                for ((bloom, _), keys) in blooms(tables).into_iter().zip(added) {
+                    raise_bits(bloom, keys.iter().copied());
+                }
+            }
+        }
     }
     let table = table(tables);
     table
@@ -82,20 +185,22 @@ pub(crate) fn add(
 }
 
 /// Second half: what is gone, Bloom bits last.
-pub(crate) fn remove(tables: &Tables, subjects: &[Subject], plan: &SubjectPlan) {
+pub(crate) fn remove(tables: &Tables, subjects: Rowed<'_>, plan: &SubjectPlan) {
     if plan.slots.removals.is_empty() {
         return;
     }
     table(tables).clear(&plan.slots.removals);
-    lower_bits(
-        &tables.subject_bloom,
-        subjects.iter().map(|subject| subject.key),
-    );
-    if subjects.is_empty() {
-        tables.set_control(filter_common::abi::Control {
-            bloom_len: 0,
-            ..tables.control_row()
-        });
+    match &plan.bits {
+        BitPlan::All => {
+            for (bloom, address) in blooms(tables) {
+                lower_bits(bloom, subjects.keys(address));
+            }
+        }
+        BitPlan::Of { removed, .. } => {
+            for ((bloom, address), keys) in blooms(tables).into_iter().zip(removed) {
+                lower_words(bloom, subjects, address, keys);
+            }
+        }
     }
 }
 
@@ -122,6 +227,25 @@ pub(crate) fn lower_bits(bloom: &Array<u64>, keys: impl Iterator<Item = u64>) {
     store_image(bloom, &image);
 }
 
+/// As [`lower_bits`], for the words of the `removed` keys only. The keys of one word stand side by
+/// side in `subjects`, which are sorted: a word is chosen by a key's upper bits.
+fn lower_words(bloom: &Array<u64>, subjects: Rowed<'_>, address: bool, removed: &[u64]) {
+    let word_of = |key| position(key, bloom.rows());
+    for at in removed.iter().map(|key| word_of(*key)) {
+        let all = subjects.subjects;
+        let from = all.partition_point(|subject| word_of(subject.key) < at);
+        let stay = Rowed {
+            subjects: all.get(from..).unwrap_or_default(),
+            ..subjects
+        };
+        let bits = stay
+            .keys(address)
+            .take_while(|key| word_of(*key) == at)
+            .fold(0, |bits, key| bits | bloom_bits(key));
+        bloom.set_word(at, bits);
+    }
+}
+
 /// Stores the words of `image` that differ.
 pub(crate) fn store_image(array: &Array<u64>, image: &[u64]) {
     for (at, word) in (0u32..).zip(image) {
@@ -130,3 +254,6 @@ pub(crate) fn store_image(array: &Array<u64>, image: &[u64]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

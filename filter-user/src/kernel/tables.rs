@@ -17,6 +17,7 @@ use super::error::KernelError;
 use super::memory::Array;
 use super::sizes::Sizes;
 use super::trie::Trie;
+use crate::desired::Blocks4;
 
 /// Rows of `CLASSES`: every value of a slot's 16 bits.
 pub const CLASS_ROWS: u32 = 65_536;
@@ -28,7 +29,7 @@ const HELLO_WAYS: u32 = 4;
 const _: () = assert!(WAYS == HELLO_WAYS as usize);
 
 /// Every map of a generation by name.
-pub const MAP_NAMES: [&str; 27] = [
+pub const MAP_NAMES: [&str; 29] = [
     "CONTROL",
     "INTERFACES",
     "VLAN_REALMS",
@@ -40,9 +41,11 @@ pub const MAP_NAMES: [&str; 27] = [
     "ORGS",
     "POLICIES",
     "CLASSES",
-    "SUBJECT_BLOOM",
+    "NAME_BLOOM",
+    "ADDRESS_BLOOM",
     "SUBJECTS",
     "SUBJECT_ENTRIES",
+    "BLOCK4_BITS",
     "NET4_BITS",
     "NET4",
     "NET6_BLOOM",
@@ -82,9 +85,12 @@ pub struct Tables {
     pub orgs: Array<Org>,
     pub policies: Array<Policy>,
     pub classes: Array<Class>,
-    pub subject_bloom: Array<u64>,
+    pub name_bloom: Array<u64>,
+    /// `ADDRESS_BLOOM`.
+    pub address_bloom: Array<u64>,
     pub subjects: Array<Bucket>,
     pub subject_entries: Array<BucketEntries>,
+    pub block4_bits: Array<u64>,
     pub net4_bits: Array<u64>,
     pub net4: Trie<[u8; 4], [u32; 2]>,
     pub net6_bloom: Array<u64>,
@@ -137,9 +143,11 @@ impl Tables {
             orgs: Array::heap(sizes.orgs),
             policies: Array::heap(sizes.policies),
             classes: Array::heap(CLASS_ROWS),
-            subject_bloom: Array::heap(sizes.subject_bloom_words),
+            name_bloom: Array::heap(sizes.name_bloom_words),
+            address_bloom: Array::heap(sizes.address_bloom_words),
             subjects: Array::heap(sizes.subject_buckets),
             subject_entries: Array::heap(sizes.subject_buckets),
+            block4_bits: Array::heap(Blocks4::WORDS),
             net4_bits: Array::heap(NET4_WORDS),
             net4: Trie::heap(sizes.nets4),
             net6_bloom: Array::heap(sizes.net6_bloom_words),
@@ -171,9 +179,11 @@ impl Tables {
             orgs: array(maps, "ORGS")?,
             policies: array(maps, "POLICIES")?,
             classes: array(maps, "CLASSES")?,
-            subject_bloom: array(maps, "SUBJECT_BLOOM")?,
+            name_bloom: array(maps, "NAME_BLOOM")?,
+            address_bloom: array(maps, "ADDRESS_BLOOM")?,
             subjects: array(maps, "SUBJECTS")?,
             subject_entries: array(maps, "SUBJECT_ENTRIES")?,
+            block4_bits: array(maps, "BLOCK4_BITS")?,
             net4_bits: array(maps, "NET4_BITS")?,
             net4: trie(maps, "NET4")?,
             net6_bloom: array(maps, "NET6_BLOOM")?,
@@ -204,7 +214,7 @@ impl Tables {
             flags: 0,
             seed: seed.0,
             ms_per_tick: ms_per_tick(),
-            bloom_len: 0,
+            name_bloom_len: self.name_bloom.rows(),
             bucket_len: self.subjects.rows(),
             interface_multiplier: 1,
             flow_set_mask: self.flows.rows().saturating_sub(1),
@@ -212,7 +222,7 @@ impl Tables {
             org6_bloom_len: 0,
             org6_bucket_len: self.org6.rows(),
             syn_limit: 0,
-            net4_used: 0,
+            address_bloom_len: self.address_bloom.rows(),
             net6_bloom_len: 0,
             idle_ms: IDLE_MS,
         });

@@ -24,6 +24,12 @@ pub use spec::specs;
 
 /// `Record::flags`: the entry covers everything below the name too.
 pub const RECORD_SUFFIX: u32 = 1 << 0;
+/// `Record::flags`: the entry is an address, not a name.
+pub const RECORD_ADDRESS: u32 = 1 << 1;
+/// `Record::flags`: the entry is an IPv4 address; the upper 20 bits are those of the address.
+pub const RECORD_IPV4: u32 = 1 << 2;
+/// `Record::flags`: the /20 of an IPv4 address.
+pub const RECORD_BLOCK4: u32 = 0xffff_f000;
 
 /// One entry of one file: a name or an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

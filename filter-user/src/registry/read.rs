@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io::BufReader;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use filter_common::name::name_key;
 
 use super::progress::Progress;
 use super::{
-    Counts, FileRecords, NetRecord, RECORD_SUFFIX, REJECTED_SHOWN, Reading, Record, lines, stamp,
+    Counts, FileRecords, NetRecord, RECORD_ADDRESS, RECORD_BLOCK4, RECORD_IPV4, RECORD_SUFFIX,
+    REJECTED_SHOWN, Reading, Record, lines, stamp,
 };
 use crate::desired::address_key;
 use crate::normalise::{self, Refusal, Subject};
@@ -92,7 +94,7 @@ impl<'a> Reader<'a> {
                 self.nets.push(NetRecord { net: *net, line });
                 return Ok(());
             }
-            Subject::Address(address) => (address_key(seed, *address), 0),
+            Subject::Address(address) => (address_key(seed, *address), address_flags(*address)),
             Subject::Name { name, suffix } => {
                 let suffix = *suffix || self.reading.bare_is_suffix;
                 if suffix && self.reading.guards.breadth && normalise::is_public_suffix(name) {
@@ -142,5 +144,13 @@ impl<'a> Reader<'a> {
             counts: self.counts,
             rejected: self.rejected,
         }
+    }
+}
+
+/// `RECORD_*` bits of an address.
+fn address_flags(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(v4) => RECORD_ADDRESS | RECORD_IPV4 | u32::from(v4) & RECORD_BLOCK4,
+        IpAddr::V6(_) => RECORD_ADDRESS,
     }
 }

@@ -167,7 +167,7 @@ fn generation(desired: &Desired, flows: FlowSizes, seed: Seed) -> Result<Generat
         });
     }
     let generation = Generation::new(OBJECT, &sizes, seed)?;
-    generation.apply(desired, Grace::None)?;
+    generation.apply(None, desired, Grace::None)?;
     Ok(generation)
 }
 

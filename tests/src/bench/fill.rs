@@ -69,7 +69,16 @@ pub fn cold(rig: &Rig, load: Load) -> Filling {
 /// # Errors
 /// If it cannot be applied.
 pub fn delta(rig: &Rig, seed: Seed, load: Load) -> Result<Filling> {
+    // What the daemon knows of the maps: the state that it applied last.
+    let before = desired(seed.0, load, 0, 0);
     let next = desired(seed.0, load, 1, 1500);
-    let applied = apply(&rig.tables, &next, seed, Grace::Live, &|_numbers| Ok(()))?;
+    let applied = apply(
+        &rig.tables,
+        Some(&before),
+        &next,
+        seed,
+        Grace::Live,
+        &|_numbers| Ok(()),
+    )?;
     Ok(filling("delta", rig, applied, load))
 }

@@ -1,6 +1,8 @@
 //! The paths of the budget table: a frame for each, the state in front of it, and what is put back
 //! and drawn before each iteration.
 
+use std::net::Ipv4Addr;
+
 use anyhow::{Context, Result, bail};
 use filter_common::abi::FlowSet;
 use filter_common::reason::Reason;
@@ -9,7 +11,7 @@ use serde::Serialize;
 
 use super::Load;
 use super::rig::{Plan, Rig, words};
-use super::state::{BLOCKED, device};
+use super::state::{BLOCKED, LISTED, device};
 use crate::frames::{ACK, Path};
 use crate::hello::{Hello, LAST};
 
@@ -149,9 +151,9 @@ fn plain_cases(rig: &Rig) -> Result<Vec<Case>> {
     ];
     let (judged, _) = state_after(rig, &start)?;
     let ack = device_path.tcp(FIRST + 5000, ACK, &[]);
-    // Any source but 100.64.0.0/10, any destination in 198.0.0.0/8.
+    // Any source but 100.64.0.0/10, any destination.
     let random_source = Plan::IDLE.number(SOURCE_AT, 0xc000_0000, 0x8000_0000);
-    let random_destination = judged.number(DESTINATION_AT, 0xff00_0000, 198 << 24);
+    let random_destination = Plan::IDLE.number(DESTINATION_AT, 0, 0);
     Ok(vec![
         case("not_enrolled", "hot", 7, foreign.clone(), None, None),
         case(
@@ -187,6 +189,34 @@ fn plain_cases(rig: &Rig) -> Result<Vec<Case>> {
             Some(Reason::PassNoFlow),
         ),
     ])
+}
+
+/// Frames whose destination lies in a /20 with listed addresses.
+fn listed_cases() -> Vec<Case> {
+    let listed = Path {
+        destination: Ipv4Addr::from(LISTED | 2).into(),
+        ..path(5001)
+    };
+    let listed_ack = listed.tcp(FIRST + 5000, ACK, &[]);
+    let listed_random = Plan::IDLE.number(DESTINATION_AT, 0xff00_0001, LISTED);
+    vec![
+        case(
+            "enrolled_ack_listed",
+            "hot",
+            15,
+            listed_ack,
+            None,
+            Some(Reason::PassNoPayload),
+        ),
+        case(
+            "enrolled_data_listed",
+            "cold",
+            80,
+            listed.data(FIRST + 5000, &[0x17; 1000]),
+            Some(listed_random),
+            Some(Reason::PassNoFlow),
+        ),
+    ]
 }
 
 fn syn_cases(rig: &Rig) -> Result<Vec<Case>> {
@@ -330,6 +360,7 @@ fn verify(rig: &Rig, runner: &mut Runner<'_>, case: &Case) -> Result<()> {
 /// If a run fails, or a path does not do what its name says.
 pub fn measure_all(rig: &Rig, load: Load, rounds: u32) -> Result<Vec<Row>> {
     let mut cases = plain_cases(rig)?;
+    cases.extend(listed_cases());
     cases.extend(syn_cases(rig)?);
     cases.extend(hello_cases(rig)?);
     cases.extend(post_quantum_cases(rig)?);

@@ -146,7 +146,14 @@ impl Rig {
         let (filter, maps) = load(OBJECT, "schoolgate", MapSource::New(&sizes))?;
         let tables = Tables::kernel(&maps)?;
         tables.initialise(seed);
-        let applied = apply(&tables, desired, seed, Grace::None, &|_numbers| Ok(()))?;
+        let applied = apply(
+            &tables,
+            None,
+            desired,
+            seed,
+            Grace::None,
+            &|_numbers| Ok(()),
+        )?;
         let small = Sizes::measure(&Desired::default(), FlowSizes::default());
         let (floor, _) = load(OBJECT, "floor", MapSource::New(&small))?;
         let pins = Pins::new()?;

@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use filter_common::abi::{Class, Policy, Tiers};
 use filter_common::name::{ipv4_key, name_key};
+use filter_common::table::finish;
 use filter_common::verdict::Action;
-use filter_user::desired::{Desired, InterfaceRow, MplsReply, Organisation, Subject};
+use filter_user::desired::{Blocks4, Desired, InterfaceRow, MplsReply, Organisation, Subject};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::Load;
@@ -14,6 +15,10 @@ use super::Load;
 pub const SCHOOL: &str = "100.64.0.0/26";
 /// Category of everything that is blocked.
 const CATEGORY: u64 = 1 << 5;
+/// Listed addresses in a /20 that has any.
+const ADDRESSES_IN_BLOCK: u32 = 64;
+/// A /8 in which every /20 has listed addresses, once 262,144 are loaded.
+pub const LISTED: u32 = 11 << 24;
 /// Suffix that is blocked whatever the load.
 pub const BLOCKED: &str = "bad.example";
 
@@ -47,6 +52,7 @@ pub fn desired(seed: u64, load: Load, salt: u32, changed: u32) -> Desired {
             },
         ],
         subjects: subjects(seed, load, salt, changed),
+        blocks4: blocks4(load),
         organisations: organisations(load.orgs),
         syn_limit: u32::MAX,
         ..Desired::default()
@@ -59,23 +65,40 @@ fn subjects(seed: u64, load: Load, salt: u32, changed: u32) -> Vec<Subject> {
     for number in 0..load.domains {
         let salt = if number < stable { 0 } else { salt };
         let name = format!("d{number}-{salt}.bulk.example");
-        subjects.extend(name_key(seed, name.as_bytes()).map(|key| (key, 1)));
+        subjects.extend(name_key(seed, name.as_bytes()).map(|key| (key, false)));
     }
-    for number in 0..load.addresses {
-        // Spread over 11.0.0.0 and up, odd addresses only, clear of those the frames go to.
-        let address = 0x0b00_0001 + number * 2;
-        subjects.push((ipv4_key(seed, address), 2));
-    }
-    subjects.extend(name_key(seed, BLOCKED.as_bytes()).map(|key| (key, 1)));
+    subjects.extend((0..load.addresses).map(|number| (ipv4_key(seed, address(number)), true)));
+    subjects.extend(name_key(seed, BLOCKED.as_bytes()).map(|key| (key, false)));
     subjects.sort_unstable();
     subjects.dedup_by_key(|(key, _)| *key);
     // Any number that stays with its key will do for an entry's.
-    let entry = |(key, class): (u64, u16)| Subject {
+    let entry = |(key, address): (u64, bool)| Subject {
         key,
-        class,
+        address,
+        class: 1 + u16::from(address),
         entry: 1 + (key >> 40) as u32,
     };
     subjects.into_iter().map(entry).collect()
+}
+
+fn blocks4(load: Load) -> Blocks4 {
+    let mut blocks = Blocks4::default();
+    (0..load.addresses).for_each(|number| blocks.add(address(number)));
+    blocks
+}
+
+/// The listed addresses: odd ones, 64 in a /20, as they lie with hosting providers. The /20s fill
+/// [`LISTED`] first, then lie in 16.0.0.0 to 111.255.255.255.
+fn address(number: u32) -> u32 {
+    let (block, host) = (number / ADDRESSES_IN_BLOCK, number % ADDRESSES_IN_BLOCK);
+    let in_listed = 1 << 12;
+    let block = if block < in_listed {
+        LISTED >> 12 | block
+    } else {
+        let drawn = finish(u64::from(block), 0) % (0x60 << 12);
+        (0x10 << 12) + u32::try_from(drawn).unwrap_or(0)
+    };
+    block << 12 | host << 1 | 1
 }
 
 /// `count` schools of 64 addresses each, from 100.64.0.0 on.

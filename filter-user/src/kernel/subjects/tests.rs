@@ -1,0 +1,104 @@
+use filter_common::abi::{Class, Tiers};
+use filter_common::table::finish;
+
+use super::*;
+use crate::desired::{Desired, FlowSizes};
+use crate::kernel::apply::apply;
+use crate::kernel::{Seed, Sizes};
+
+const SEED: Seed = Seed(7);
+
+/// A state of about `share` in 256 of 600 keys, with classes and entry numbers drawn from `draw`.
+fn state(draw: u64, share: u64) -> Desired {
+    let number = |key: u64, of: u64| finish(key, draw) >> 8 & (of - 1);
+    let class = |n: u64| Class {
+        exact: Tiers {
+            unified: n,
+            ..Tiers::default()
+        },
+        ..Class::default()
+    };
+    let mut keys: Vec<u64> = (1..=600).map(|n| finish(n, 99)).collect();
+    keys.sort_unstable();
+    keys.retain(|key| number(*key, 256) < share);
+    let subject = |key| Subject {
+        key,
+        address: key >> 20 & 1 == 1,
+        class: u16::try_from(number(key ^ 1, 4)).unwrap(),
+        entry: u32::try_from(number(key ^ 2, 2)).unwrap() + 1,
+    };
+    Desired {
+        // Class 0 has no categories. Their numbers change with the state, so that rows come and go.
+        classes: [0, 1 + draw % 3, 9, 16 + draw % 2].map(class).to_vec(),
+        subjects: keys.into_iter().map(subject).collect(),
+        ..Desired::default()
+    }
+}
+
+fn tables() -> Tables {
+    let most = state(0, 256);
+    Tables::heap(&Sizes::measure(&most, FlowSizes::default()), SEED)
+}
+
+fn bring(tables: &Tables, before: Option<&Desired>, after: &Desired) -> crate::kernel::Applied {
+    apply(tables, before, after, SEED, Grace::None, &|_numbers| Ok(())).unwrap()
+}
+
+fn words(array: &Array<u64>) -> Vec<u64> {
+    (0..array.rows()).map(|at| array.word(at)).collect()
+}
+
+/// The tables hold `state`, and no bit or slot more. A subject without categories needs none.
+fn assert_holds(tables: &Tables, state: &Desired) {
+    assert!(bring(tables, None, state).is_empty());
+    for (bloom, address) in blooms(tables) {
+        let fresh = Array::<u64>::heap(bloom.rows());
+        let slotted = state.subjects.iter();
+        let slotted = slotted.filter(|subject| subject.class != 0 && subject.address == address);
+        raise_bits(&fresh, slotted.map(|subject| subject.key));
+        let same = words(bloom) == words(&fresh);
+        assert!(same, "bits of {} subjects", state.subjects.len());
+    }
+}
+
+#[test]
+fn a_chain_of_differences_ends_where_comparing_every_key_ends() {
+    let tables = tables();
+    let mut before = Desired::default();
+    let mut seen = [0; 3];
+    for draw in 0..400 {
+        let share = if draw % 50 == 0 { 0 } else { 128 + draw % 128 };
+        // Now and then almost the same state again: most updates are small.
+        let after = state(draw / 4 + 1, share);
+        let applied = bring(&tables, Some(&before), &after).subjects;
+        assert_holds(&tables, &after);
+        seen[0] += applied.added;
+        seen[1] += applied.changed;
+        seen[2] += applied.removed;
+        before = after;
+    }
+    assert!(seen.iter().all(|count| *count > 1_000), "{seen:?}");
+}
+
+#[test]
+fn tables_that_hold_something_else_are_compared_key_by_key() {
+    let (before, after) = (state(1, 200), state(1, 220));
+    let row = |tables: &Tables, of: &Desired| {
+        let first = of
+            .subjects
+            .iter()
+            .find(|subject| subject.class == 1)
+            .unwrap();
+        let place = table(tables).find(position(first.key, tables.subjects.rows()), tag(first.key));
+        place.unwrap()
+    };
+    // A slot that is missing, and one too many.
+    let (lacking, fuller) = (tables(), tables());
+    bring(&lacking, None, &before);
+    table(&lacking).clear(&[row(&lacking, &before)]);
+    bring(&lacking, Some(&before), &after);
+    assert_holds(&lacking, &after);
+    bring(&fuller, None, &state(1, 240));
+    bring(&fuller, Some(&before), &after);
+    assert_holds(&fuller, &after);
+}
