@@ -9,6 +9,7 @@ use crate::limits::{SEGMENT_HASHES, WAYS};
 use crate::lookup::{decide_into_outcome, nameless};
 use crate::reason::{FIRST_NOT_PASS, LAST_BLOCK, Reason};
 use crate::rule::Moment;
+use crate::segment::glide_facts;
 use crate::tls::progress;
 use crate::world::World;
 
@@ -38,6 +39,14 @@ fn lost<W: World>(world: &mut W, way: usize) -> u32 {
 /// Parses the payload, decides where the name is complete, and keeps what is to be kept.
 #[inline(always)]
 pub(crate) fn parse<W: World>(world: &mut W, how: Parse) -> u32 {
+    // Every plan comes here with something else known of these: one state for the verifier.
+    let how = Parse {
+        way: world.forget(how.way as u32) as usize,
+        state: (world.forget((how.state >> 32) as u32) as u64) << 32
+            | world.forget(how.state as u32) as u64,
+        from: world.forget(how.from),
+        row: world.forget(how.row),
+    };
     let mut stamp = 0;
     if how.row == 0 {
         world.start_hello();
@@ -49,7 +58,7 @@ pub(crate) fn parse<W: World>(world: &mut W, how: Parse) -> u32 {
     }
     world.facts().hello.offset = how.from;
     let mut row = how.row;
-    let mut outcome = world.call_glide();
+    let mut outcome = glide_facts(world);
     let facts = world.facts();
     if outcome == progress::GO && facts.hello.offset >= facts.payload_len {
         outcome = progress::MORE;

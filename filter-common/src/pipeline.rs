@@ -49,7 +49,11 @@ fn judge_enrolled<W: World>(world: &mut W) -> u32 {
     let facts = world.facts();
     facts.policy = POLICY_UNKNOWN;
     let (l3, version) = (facts.l3, facts.version);
-    let l3 = world.forget(l3);
+    let l3 = if l3 == ETHERNET_LEN {
+        ETHERNET_LEN
+    } else {
+        world.forget(l3)
+    };
     let network = if version == 4 {
         ipv4(world, l3)
     } else {
@@ -197,6 +201,9 @@ fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
     let row = world.facts().policy;
     Action::from_number(world.policy(row).map_or(1, |policy| policy.action))
 }
+
+/// Length of an Ethernet header without tags.
+const ETHERNET_LEN: u32 = 14;
 
 const FIRST_BLOCK: u32 = 20;
 

@@ -130,7 +130,6 @@ pub(crate) fn segment_facts<W: World>(world: &mut W) -> bool {
 fn segment<W: World>(world: &mut W) -> u32 {
     let facts = world.facts();
     let (l4, end) = (facts.l4, facts.spare[1]);
-    let l4 = world.forget(l4);
     let Some(header) = world.packet().view::<20>(l4) else {
         return Reason::RefuseMalformed.number();
     };

@@ -9,7 +9,7 @@ use crate::identify::link_into_facts;
 use crate::limits::{NAME_BUF, STEPS_MAX};
 use crate::lookup::{net_found, subject_found};
 use crate::packet::read_extensions;
-use crate::segment::{glide_facts, hash_payload, step_facts};
+use crate::segment::{hash_payload, step_facts};
 use crate::walk::name_in_row;
 use crate::{flow, tls};
 
@@ -146,10 +146,6 @@ pub trait World: Sized {
     /// [`flow::payload`].
     fn call_payload(&mut self) -> u32 {
         flow::payload(self)
-    }
-    /// [`glide_facts`].
-    fn call_glide(&mut self) -> u32 {
-        glide_facts(self)
     }
     /// [`tls::step`] on `facts.hello` and the name of a row of `HELLOS`, until it is not
     /// `progress::GO` or the budget is used up.

@@ -75,14 +75,6 @@ pub(crate) extern "C" fn payload(ctx: *mut xdp_md) -> u32 {
     flow::payload(&mut world)
 }
 
-/// Whole fields of a hello, and the walk of its name where the segment holds it whole.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn glide(ctx: *mut xdp_md) -> u32 {
-    let mut world = world!(ctx, tls::progress::NOT_TLS);
-    segment::glide_facts(&mut world)
-}
-
 /// One step of a hello.
 #[unsafe(no_mangle)]
 #[inline(never)]

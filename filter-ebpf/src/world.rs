@@ -351,10 +351,6 @@ impl World for KernelWorld {
         parts::payload(self.ctx)
     }
     #[inline(always)]
-    fn call_glide(&mut self) -> u32 {
-        parts::glide(self.ctx)
-    }
-    #[inline(always)]
     fn call_steps(&mut self, row: u32) -> u32 {
         parts::steps(self.ctx, row)
     }

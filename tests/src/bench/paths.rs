@@ -46,6 +46,9 @@ struct Case {
     frame: Vec<u8>,
     /// Nothing: the filter runs alone.
     plan: Option<Plan>,
+    /// The path changes nothing: the plan is carried out once before each round, not before each
+    /// iteration.
+    once: bool,
     /// What one run must give; 0: untouched.
     reason: u32,
     filter: Vec<u32>,
@@ -128,6 +131,7 @@ fn case(
         budget,
         frame,
         plan,
+        once: false,
         reason,
         filter: Vec::new(),
         floor: Vec::new(),
@@ -172,14 +176,17 @@ fn plain_cases(rig: &Rig) -> Result<Vec<Case>> {
             None,
             Some(Reason::PassNoPayload),
         ),
-        case(
-            "enrolled_data",
-            "hot",
-            30,
-            data.clone(),
-            Some(judged),
-            Some(Reason::PassData),
-        ),
+        Case {
+            once: true,
+            ..case(
+                "enrolled_data",
+                "hot",
+                30,
+                data.clone(),
+                Some(judged),
+                Some(Reason::PassData),
+            )
+        },
         case(
             "enrolled_data_random",
             "cold",
@@ -324,7 +331,11 @@ fn post_quantum_cases(rig: &Rig) -> Result<Vec<Case>> {
 /// One measurement of `program` behind the plan, or alone.
 fn measure(rig: &Rig, case: &Case, filter: bool, repeat: u32) -> Result<u32> {
     let program = if filter { &rig.filter } else { &rig.floor };
-    let run = match case.plan {
+    if let Some(plan) = case.plan.filter(|_| case.once) {
+        rig.prepare(plan, &rig.floor)?;
+        run(rig.preparing()?, &case.frame, None, 1)?;
+    }
+    let run = match case.plan.filter(|_| !case.once) {
         None => run(program.fd(), &case.frame, None, repeat)?,
         Some(plan) => {
             rig.prepare(plan, program)?;

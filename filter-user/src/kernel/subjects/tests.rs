@@ -102,3 +102,22 @@ fn tables_that_hold_something_else_are_compared_key_by_key() {
     bring(&fuller, Some(&before), &after);
     assert_holds(&fuller, &after);
 }
+
+#[test]
+fn a_filter_made_for_few_keys_does_not_take_many() {
+    // The table has room for all of them, the filter of the names does not.
+    let mut many = state(1, 256);
+    many.subjects.iter_mut().for_each(|at| at.address = true);
+    let sizes = Sizes {
+        name_bloom_words: 16,
+        ..Sizes::measure(&many, FlowSizes::default())
+    };
+    let tables = Tables::heap(&sizes, SEED);
+    bring(&tables, None, &many);
+    many.subjects.iter_mut().for_each(|at| at.address = false);
+    let refused = apply(&tables, None, &many, SEED, Grace::None, &|_numbers| Ok(()));
+    assert!(matches!(
+        refused,
+        Err(KernelError::NeedsNewGeneration("subjects"))
+    ));
+}
