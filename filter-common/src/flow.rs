@@ -296,11 +296,7 @@ fn syn_claimed<W: World>(world: &mut W, now_ms: u32) -> Reason {
             }
             // So would one near what was read, once a decoy has ended the reading or time has
             // passed. A new connection starts elsewhere.
-            let start = world
-                .flows()
-                .slots
-                .get(way)
-                .map_or(first, |slot| slot.first);
+            let start = world.slot(way).first;
             if !again && first.wrapping_sub(start).wrapping_add(SYN_NEAR) < 2 * SYN_NEAR {
                 return Reason::HoldSyn;
             }
@@ -453,7 +449,7 @@ fn done<W: World>(world: &mut W, way: usize, state: u64, end: u32) -> Plan {
     if draining(world) {
         return known(Reason::HoldBusy);
     }
-    let first = world.flows().slots.get(way).map_or(0, |slot| slot.first);
+    let first = world.slot(way).first;
     // A hello judged from a single segment is judged again when a new copy comes.
     if seq != first || urgent {
         return Plan::Known(hold(world, way, state, Reason::HoldAltered));
@@ -484,11 +480,10 @@ fn behind<W: World>(world: &mut W, way: usize, state: u64, urgent: bool) -> Plan
     let now_ms = world.now_ms();
     let seq = world.facts().seq;
     let state = state_word(STAGE_SYN, 0, now_ms);
-    if let Some(slot) = world.flows().slots.get_mut(way) {
-        slot.first = seq;
-        slot.next = seq;
-        slot.state = state;
-    }
+    let slot = world.slot(way);
+    slot.first = seq;
+    slot.next = seq;
+    slot.state = state;
     Plan::Parse(Parse {
         way,
         state,
@@ -531,7 +526,7 @@ fn unfinished<W: World>(world: &mut W, way: usize, state: u64, next: u32) -> Pla
             row: 0,
         });
     }
-    let row = world.flows().slots.get(way).map_or(0, |slot| slot.hello);
+    let row = world.slot(way).hello;
     Plan::Parse(Parse {
         way,
         state,
@@ -546,9 +541,7 @@ pub(crate) fn hold<W: World>(world: &mut W, way: usize, state: u64, reason: Reas
     if holds(state) >= HOLDS_MAX as u64 {
         return Reason::RefuseStarved.number();
     }
-    if let Some(slot) = world.flows().slots.get_mut(way) {
-        slot.state = state + (1 << HOLDS_SHIFT);
-    }
+    world.slot(way).state = state + (1 << HOLDS_SHIFT);
     reason.number()
 }
 
@@ -561,9 +554,7 @@ const UNCHANGED_ALL: u32 = u32::MAX;
 fn unchanged<W: World>(world: &mut W, way: usize, state: u64) -> u32 {
     let facts = world.facts();
     let (seq, len) = (facts.seq, facts.payload_len);
-    let Some(slot) = world.flows().slots.get(way) else {
-        return 0;
-    };
+    let slot = world.slot(way);
     let (mut piece, hashes, lengths) = (slot.first, slot.hashes, slot.lengths);
     let count = segments(state);
     let mut same = 0u32;

@@ -30,9 +30,7 @@ pub(crate) struct Parse {
 #[inline(always)]
 fn lost<W: World>(world: &mut W, way: usize) -> u32 {
     let now_ms = world.now_ms();
-    if let Some(slot) = world.flows().slots.get_mut(way) {
-        slot.state = state_word(STAGE_CUT, 0, now_ms);
-    }
+    world.slot(way).state = state_word(STAGE_CUT, 0, now_ms);
     Reason::RefuseStateLost.number()
 }
 
@@ -116,10 +114,8 @@ fn conclude_segment<W: World>(world: &mut W, how: Parse, row: u32, outcome: u32)
     let pass = reason < FIRST_NOT_PASS;
     if pass {
         settle(world, how);
-    } else if reason <= LAST_BLOCK
-        && let Some(slot) = world.flows().slots.get_mut(how.way)
-    {
-        slot.state |= BLOCKED;
+    } else if reason <= LAST_BLOCK {
+        world.slot(how.way).state |= BLOCKED;
     }
     // A row that this segment took, or that is not needed any more. A block leaves the state as it
     // was, so that a retransmission of the segment meets the same verdict.
@@ -178,11 +174,10 @@ fn keep<W: World>(world: &mut W, how: Parse, row: u32) -> u32 {
         0
     };
     let count = remember(world, way, count, from, len);
-    if let Some(slot) = world.flows().slots.get_mut(way) {
-        slot.next = next;
-        slot.hello = row - 1;
-        slot.state = state_word(STAGE_OPEN, count, now_ms) | state & 0xff << HOLDS_SHIFT;
-    }
+    let slot = world.slot(way);
+    slot.next = next;
+    slot.hello = row - 1;
+    slot.state = state_word(STAGE_OPEN, count, now_ms) | state & 0xff << HOLDS_SHIFT;
     Reason::PassHelloPart.number()
 }
 
@@ -193,9 +188,7 @@ fn remember<W: World>(world: &mut W, way: usize, count: u64, from: u32, len: u32
         return SEGMENTS_OVER;
     }
     let hash = world.call_hash(from, len);
-    let Some(slot) = world.flows().slots.get_mut(way) else {
-        return SEGMENTS_OVER;
-    };
+    let slot = world.slot(way);
     if let (Some(place), Some(length)) = (
         slot.hashes.get_mut(count as usize & 3),
         slot.lengths.get_mut(count as usize & 3),
@@ -221,12 +214,11 @@ fn settle<W: World>(world: &mut W, how: Parse) {
         count = remember(world, way, segments(state), from, offset.wrapping_sub(from));
     }
     let judged_before = stage(state) == STAGE_DONE;
-    if let Some(slot) = world.flows().slots.get_mut(way) {
-        if !judged_before || end.wrapping_sub(slot.next) > 1 << 31 {
-            slot.next = end;
-        }
-        slot.state = state_word(STAGE_DONE, count, now_ms) | state & LATER;
+    let slot = world.slot(way);
+    if !judged_before || end.wrapping_sub(slot.next) > 1 << 31 {
+        slot.next = end;
     }
+    slot.state = state_word(STAGE_DONE, count, now_ms) | state & LATER;
 }
 
 /// Stamp of a row of `HELLOS`: never 0.

@@ -1,8 +1,8 @@
 //! Everything around the pipeline: the frame, the maps, the clock.
 
 use crate::abi::{
-    Bucket, Class, Control, FlowSet, Hello, HelloSlot, Interface, NetEntry, Org, OrgRate, Policy,
-    Scratch,
+    Bucket, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot, Interface, NetEntry, Org, OrgRate,
+    Policy, Scratch,
 };
 use crate::bytes::Packet;
 use crate::identify::link_into_facts;
@@ -110,6 +110,8 @@ pub trait World: Sized {
     fn open_flows(&mut self, set: u32) -> bool;
     /// The set of flows opened last.
     fn flows(&mut self) -> &mut FlowSet;
+    /// The slot of a way of that set.
+    fn slot(&mut self, way: usize) -> &mut FlowSlot;
     /// Claims the opened set for this processor; false if that did not succeed soon.
     fn claim_flows(&mut self) -> bool;
     /// Gives the claim back.

@@ -6,13 +6,14 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated as helpers;
 use core::arch::asm;
 use filter_common::abi::{
-    Bucket, Class, Control, FlowSet, Hello, HelloSlot, Interface, NetEntry, Org, Org6SplitKey,
-    OrgRate, Policy, Scratch,
+    Bucket, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot, Interface, NetEntry, Org,
+    Org6SplitKey, OrgRate, Policy, Scratch,
 };
-use filter_common::limits::NAME_BUF;
+use filter_common::limits::{NAME_BUF, WAYS};
 use filter_common::world::World;
 
 use crate::bytes::XdpPacket;
+use crate::pointer::bound;
 use crate::{maps, parts};
 
 const HELLO_WORDS: usize = size_of::<Hello>() / 8;
@@ -299,6 +300,14 @@ impl World for KernelWorld {
         unsafe { &mut *self.flows }
     }
     #[inline(always)]
+    fn slot(&mut self, way: usize) -> &mut FlowSlot {
+        // By a mask that stays in the code: kernel 6.1 knows nothing more of a number that a register
+        // was compared for while it stood on the stack. A set has four ways.
+        let way = bound::<{ WAYS as u32 - 1 }>(way as u32);
+        // SAFETY: as in `flows`; the way is within the set.
+        unsafe { &mut *(&raw mut (*self.flows).slots).cast::<FlowSlot>().add(way) }
+    }
+    #[inline(always)]
     fn claim_flows(&mut self) -> bool {
         crate::claim::take(self.flows)
     }
@@ -308,9 +317,7 @@ impl World for KernelWorld {
     }
     #[inline(always)]
     fn swap_state(&mut self, way: usize, old: u64, new: u64) {
-        if let Some(slot) = self.flows().slots.get_mut(way & 3) {
-            compare_and_swap(&raw mut slot.state, old, new);
-        }
+        compare_and_swap(&raw mut self.slot(way).state, old, new);
     }
     #[inline(always)]
     fn hello(&mut self, row: u32) -> Option<&mut HelloSlot> {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use filter_common::abi::{
-    Bucket, CONTROL_DRAIN, CONTROL_PASS_ALL, Class, Control, FlowSet, Hello, HelloSlot,
+    Bucket, CONTROL_DRAIN, CONTROL_PASS_ALL, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot,
     INTERFACE_ORGANISATIONS, INTERFACE_VLAN_REALMS, Interface, MPLS_REPLY_LABEL, MPLS_REPLY_NONE,
     MPLS_REPLY_UNLABELLED, NetEntry, Org, OrgRate, Outcome, Policy, REALM_NONE, Scratch,
 };
@@ -502,6 +502,9 @@ impl<'a> World for Hand<'a> {
     }
     fn flows(&mut self) -> &mut FlowSet {
         &mut self.twin.flows[self.twin.opened]
+    }
+    fn slot(&mut self, way: usize) -> &mut FlowSlot {
+        &mut self.flows().slots[way]
     }
     fn claim_flows(&mut self) -> bool {
         true
