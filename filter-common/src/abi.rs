@@ -3,7 +3,9 @@
 //! A change of any of them, or of a map's meaning, needs a new [`ABI`]: the daemon that finds another
 //! number in pinned maps builds a new set of maps beside them and switches over without a gap.
 
-use crate::limits::{BUCKET_SLOTS, CATEGORIES, NAME_BUF, REASONS, SEGMENT_HASHES, WAYS};
+use crate::limits::{
+    BUCKET_SLOTS, CATEGORIES, MESSAGE_BUF, NAME_BUF, REASONS, SEGMENT_HASHES, WAYS,
+};
 
 /// Number of the layout below.
 pub const ABI: u32 = if cfg!(feature = "abi-next") { 3 } else { 2 };
@@ -100,6 +102,8 @@ pub struct Org {
 
 /// `Policy::flags`: what is not allowed is blocked.
 pub const POLICY_ALLOW_ONLY: u32 = 1 << 0;
+/// `Policy::flags`: a forbidden name does not exist in DNS; without it the portal's address is given.
+pub const POLICY_DNS_NXDOMAIN: u32 = 1 << 1;
 
 /// A row of `POLICIES`: a profile compiled for this moment. Masks have bit n for category n, or for local
 /// list n where the field says local.
@@ -278,6 +282,26 @@ pub struct HelloSlot {
     pub name: [u8; NAME_BUF],
 }
 
+/// The one row of `PORTAL`: where forbidden names lead. Addresses are in network order, read as
+/// big-endian words; all zero: none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Portal {
+    /// IPv6 address, then three words of zero, then the IPv4 address.
+    pub words: [u32; PORTAL_WORDS],
+}
+
+/// Words of [`Portal`].
+pub const PORTAL_WORDS: usize = 8;
+
+/// The row of `MESSAGE`, per processor: a message that is read or built.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its bytes.
+    pub bytes: [u8; MESSAGE_BUF],
+}
+
 /// A row of `ORG_RATES`: new flows of an organisation in the current second.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -364,8 +388,8 @@ pub struct Scratch {
     pub name_left: u32,
     /// State of the running hash of the walk.
     pub name_state: u64,
-    /// Milliseconds of the coarse monotonic clock.
-    pub now_ms: u32,
+    /// Offset of the end of a DNS query's question in its message; 0: the packet is none.
+    pub question_end: u32,
     /// 1 while the organisation's bypass is in force.
     pub bypass: u32,
     /// Words for values that the verifier shall forget.
@@ -405,6 +429,8 @@ const _: () = {
     assert!(size_of::<Hello>() == 40);
     assert!(size_of::<HelloSlot>() == 336);
     assert!(size_of::<OrgRate>() == 8);
+    assert!(size_of::<Portal>() == 32);
+    assert!(size_of::<Message>() == 1032);
     assert!(size_of::<Outcome>() == 32);
     assert!(size_of::<Scratch>() == 264);
     assert!(size_of::<OrgCounters>() == 512);

@@ -12,6 +12,7 @@
 
 pub mod abi;
 pub mod bytes;
+pub mod dns;
 pub mod flow;
 pub mod identify;
 mod judge;

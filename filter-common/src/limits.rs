@@ -44,6 +44,21 @@ pub const IDLE_MS: u32 = 10_000;
 /// The same for a flow that was blocked, for its SYN only: shorter than the second SYN of a client that
 /// takes the port again, which follows the first after a second (RFC 6298 section 2).
 pub const BLOCKED_IDLE_MS: u32 = 900;
+/// Longest DNS message that is read over UDP (RFC 1035 section 2.3.4): what is longer holds no query that
+/// a client sends. A power of two because it is a mask.
+pub const DNS_LEN_MAX: u32 = 512;
+/// Labels of the longest name: one letter and its length each.
+pub const DNS_LABELS_MAX: u32 = 128;
+/// EDNS options in front of the cookie that are read over.
+pub const DNS_OPTIONS_MAX: u32 = 8;
+/// Seconds for which an answer with the portal's address may be kept: as long as a page's reload takes
+/// a person.
+pub const DNS_TTL: u32 = 10;
+/// Highest place of a message's byte in map memory: twice the longest that is read, for what is kept
+/// beside it. A power of two minus one because it is a mask.
+pub const MESSAGE_MASK: u32 = 2 * DNS_LEN_MAX - 1;
+/// Bytes of a message in map memory, with a word of slack.
+pub const MESSAGE_BUF: usize = MESSAGE_MASK as usize + 1 + 8;
 /// Slots of a bucket: one cache line of eight-byte slots.
 pub const BUCKET_SLOTS: usize = 8;
 /// Slots of the table of attached interfaces.

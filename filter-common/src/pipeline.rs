@@ -65,7 +65,10 @@ fn judge_enrolled<W: World>(world: &mut W) -> u32 {
     // Only an entry that matched has made the policy known.
     if world.facts().policy != POLICY_UNKNOWN {
         let reason = decide_into_outcome(world, Moment::Address);
-        if reason != 0 {
+        // A resolver of the provider's is asked for names all the same.
+        let asked = reason == Reason::PassInfrastructure.number()
+            && world.facts().protocol == Protocol::UDP.0;
+        if reason != 0 && !asked {
             return address_decided(world, fragment, reason);
         }
     }
@@ -78,7 +81,9 @@ fn address_decided<W: World>(world: &mut W, fragment: u32, reason: u32) -> u32 {
     let tcp = world.facts().protocol == Protocol::TCP.0 && fragment == FRAGMENT_NONE;
     if !tcp || !segment_facts(world) {
         // Nobody answers a reset: the action is to drop.
-        world.facts().tcp_flags = tcp::RST;
+        let facts = world.facts();
+        facts.tcp_flags = tcp::RST;
+        facts.question_end = 0;
     }
     reason
 }
@@ -162,13 +167,14 @@ fn ipv6<W: World>(world: &mut W, l3: u32) -> Option<u32> {
 }
 
 /// How a reason is carried out, and the reason that is counted: behind MPLS without a return label no
-/// reset can leave. The outcome gets both.
+/// reply can leave. The outcome gets both.
 #[inline(always)]
 pub fn conclude<W: World>(world: &mut W, reason: u32) -> u32 {
     let action = action_of(world, reason);
     let mut reason = reason;
     let mut action = action as u32;
-    if action == Action::Reset as u32 && world.facts().mpls_at != 0 {
+    let replies = action == Action::Reset as u32 || action == Action::Answer as u32;
+    if replies && world.facts().mpls_at != 0 {
         let row = world.facts().interface;
         let reply = world
             .interface(row)
@@ -194,7 +200,13 @@ fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
     if reason == Reason::RefuseStateLost.number() || reason == Reason::RefuseStarved.number() {
         return Action::Reset;
     }
-    if reason > LAST_BLOCK || !tcp {
+    if reason > LAST_BLOCK {
+        return Action::Drop;
+    }
+    if facts.protocol == Protocol::UDP.0 && facts.question_end != 0 {
+        return Action::Answer;
+    }
+    if !tcp {
         return Action::Drop;
     }
     need_policy(world);

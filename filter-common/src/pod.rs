@@ -6,7 +6,7 @@
 
 use crate::abi::{
     Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface,
-    NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Scratch,
+    NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Portal, Scratch,
 };
 
 macro_rules! pod {
@@ -35,5 +35,6 @@ pod!(
     OrgRate,
     Outcome,
     Policy,
+    Portal,
     Scratch
 );

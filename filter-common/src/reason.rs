@@ -74,6 +74,10 @@ reasons! {
     PassNoFlow = 15, "pass_no_flow", Pass;
     /// The operator's switch that passes everything is on.
     PassAll = 16, "pass_all", Pass;
+    /// DNS query for a name that no entry and no policy forbids.
+    PassDnsName = 18, "pass_dns_name", Pass;
+    /// DNS message to port 53 that asks for no name of the Internet: the root, another class, an answer, another operation.
+    PassDnsOther = 19, "pass_dns_other", Pass;
     /// Destination address is in the unified registry.
     BlockUnifiedAddress = 20, "block_unified_address", Block;
     /// Destination address is in the education registry.
@@ -130,6 +134,10 @@ reasons! {
     RefuseHelloName = 46, "refuse_hello_name", Refuse;
     /// Frame that the program could not read back after it had measured it; a fault to report.
     RefuseInternal = 47, "refuse_internal", Refuse;
+    /// Datagram to port 53 that is no sound DNS query: too short or too long, a name that does not end, compression in the question.
+    RefuseDnsMalformed = 48, "refuse_dns_malformed", Refuse;
+    /// DNS query with several questions: no server answers them, and only one would be judged.
+    RefuseDnsQuestions = 49, "refuse_dns_questions", Refuse;
 }
 
 impl Reason {

@@ -9,7 +9,7 @@ use crate::reason::Reason;
 use crate::table::{finish, fold};
 use crate::walk::name_in_packet;
 use crate::world::World;
-use crate::{flow, tls};
+use crate::{dns, flow, tls};
 
 /// TCP flags.
 pub mod tcp {
@@ -71,10 +71,22 @@ fn datagram<W: World>(world: &mut W, fragment: u32) -> u32 {
         return Reason::RefuseMalformed.number();
     }
     let port = header.be16(2);
-    if fragment == FRAGMENT_FIRST && (port == 53 || port == 443) {
+    if fragment == FRAGMENT_FIRST && (port == dns::PORT || port == 443) {
         return Reason::RefuseFragment.number();
     }
-    nameless(world, Reason::PassUdp)
+    world.facts().question_end = 0;
+    if port != dns::PORT {
+        return nameless(world, Reason::PassUdp);
+    }
+    let (ports, len) = (header.be32(0), header.be16(4));
+    let facts = world.facts();
+    if len < 8 || l4 + len > facts.spare[1] {
+        return Reason::RefuseMalformed.number();
+    }
+    facts.ports = ports;
+    facts.payload = l4 + 8;
+    facts.payload_len = len - 8;
+    world.call_query()
 }
 
 /// What a TCP header says (RFC 9293 section 3.1), once it is sound.

@@ -43,6 +43,8 @@ pub enum Action {
     Drop = 1,
     /// The frame is turned into a TCP reset to its sender (`XDP_TX`).
     Reset = 2,
+    /// The frame is turned into the answer to its query (`XDP_TX`).
+    Answer = 3,
 }
 
 impl Action {
@@ -52,6 +54,7 @@ impl Action {
         match number {
             0 => Action::Pass,
             2 => Action::Reset,
+            3 => Action::Answer,
             _ => Action::Drop,
         }
     }
@@ -63,6 +66,7 @@ impl Action {
             Action::Pass => "pass",
             Action::Drop => "drop",
             Action::Reset => "reset",
+            Action::Answer => "answer",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The walk of a name from its right end, in words of eight bytes: every dot gives the key of a suffix.
 
 use crate::bytes::{Packet, View};
+use crate::dns::HEADER_LEN;
 use crate::limits::{NAME_PAD, NAME_WORDS_MAX};
 use crate::lookup::{WHOLE_NAME, probe_name};
 use crate::name::{dots_of_word, lower_word, name_start, suffix_key};
@@ -27,6 +28,15 @@ pub fn name_in_row<W: World>(world: &mut W, row: u32) {
             .get(from..from + 8)?
             .first_chunk::<8>()?;
         Some(u64::from_le_bytes(*bytes))
+    });
+}
+
+/// Looks up the name of `facts.name_len` bytes behind the header of the DNS message.
+#[inline(always)]
+pub fn name_in_message<W: World>(world: &mut W) {
+    walk(world, |world, left| {
+        // The header in front of the name is longer than a word.
+        Some(world.message_word(left.wrapping_add(HEADER_LEN + 1 - 8)))
     });
 }
 

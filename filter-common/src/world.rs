@@ -11,7 +11,7 @@ use crate::lookup::{net_found, subject_found};
 use crate::packet::read_extensions;
 use crate::segment::{hash_payload, step_facts};
 use crate::walk::name_in_row;
-use crate::{flow, tls};
+use crate::{dns, flow, tls};
 
 /// Everything around the pipeline: the frame, the maps, the clock, and the places where the kernel
 /// cuts the text into separately verified functions (the `call_*` methods).
@@ -118,6 +118,18 @@ pub trait World: Sized {
     fn release_flows(&mut self);
     /// Replaces the state word of `way` if it still is `old`.
     fn swap_state(&mut self, way: usize, old: u64, new: u64);
+    /// A word of the row of `PORTAL`.
+    fn portal_word(&self, word: u32) -> u32;
+    /// Finds the row of `MESSAGE`; false: there is none. Before it none of the four below may be asked for.
+    fn open_message(&mut self) -> bool;
+    /// A byte of the message.
+    fn message_u8(&mut self, at: u32) -> u32;
+    /// Writes a byte of the message.
+    fn put_message_u8(&mut self, at: u32, value: u32);
+    /// Eight bytes of the message, the first one lowest.
+    fn message_word(&mut self, at: u32) -> u64;
+    /// Writes eight bytes of the message.
+    fn put_message_word(&mut self, at: u32, word: u64);
     /// A row of `HELLOS`.
     fn hello(&mut self, row: u32) -> Option<&mut HelloSlot>;
     /// Replaces the stamp of a row of `HELLOS` if it still is `old`; true if it was.
@@ -140,6 +152,10 @@ pub trait World: Sized {
     /// [`net_found`].
     fn call_net(&mut self) {
         net_found(self);
+    }
+    /// [`dns::query`].
+    fn call_query(&mut self) -> u32 {
+        dns::query(self)
     }
     /// [`flow::syn`].
     fn call_syn(&mut self) -> u32 {

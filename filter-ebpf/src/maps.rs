@@ -8,7 +8,7 @@ use aya_ebpf::btf_maps::{Array, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use filter_common::abi::{
     Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface,
-    NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Policy, Scratch,
+    Message, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Policy, Portal, Scratch,
 };
 use filter_common::limits::{INTERFACES as INTERFACE_ROWS, REASONS};
 
@@ -87,6 +87,12 @@ pub(crate) static FLOW_TAGS: Array<u64, 1024, MMAPABLE> = Array::new();
 /// Unfinished ClientHellos, four rows a set; the number of sets is a power of two.
 #[btf_map]
 pub(crate) static HELLOS: Array<HelloSlot, 1024, MMAPABLE> = Array::new();
+/// Where forbidden names lead.
+#[btf_map]
+pub(crate) static PORTAL: Array<Portal, 1, MMAPABLE> = Array::new();
+/// A message that is read or built.
+#[btf_map]
+pub(crate) static MESSAGE: PerCpuArray<Message, 1> = PerCpuArray::new();
 /// New flows of each organisation in this second.
 #[btf_map]
 pub(crate) static ORG_RATES: Array<OrgRate, 1024, MMAPABLE> = Array::new();

@@ -6,7 +6,7 @@
 use aya_ebpf::bindings::xdp_md;
 use filter_common::limits::STEPS_MAX;
 use filter_common::world::World;
-use filter_common::{flow, tls};
+use filter_common::{dns, flow, tls};
 use filter_common::{identify, lookup, segment, walk};
 
 use crate::reply;
@@ -57,6 +57,22 @@ pub(crate) extern "C" fn net() -> u32 {
     let mut world = world!(core::ptr::null_mut(), 0);
     lookup::net_found(&mut world);
     0
+}
+
+/// A datagram to port 53.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn query(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, 0);
+    dns::query(&mut world)
+}
+
+/// The frame becomes the answer to its query; 1 if it did.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn answer(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, 0);
+    reply::answer(&mut world).is_some() as u32
 }
 
 /// A SYN.

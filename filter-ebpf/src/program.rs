@@ -38,6 +38,9 @@ fn run(ctx: *mut xdp_md) -> u32 {
     if outcome.action == Action::Reset as u32 && parts::reset(ctx) != 0 {
         return XDP_TX;
     }
+    if outcome.action == Action::Answer as u32 && parts::answer(ctx) != 0 {
+        return XDP_TX;
+    }
     XDP_DROP
 }
 

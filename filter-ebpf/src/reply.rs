@@ -4,14 +4,17 @@
 use aya_ebpf::helpers::generated as helpers;
 use filter_common::abi::{MPLS_REPLY_LABEL, Scratch};
 use filter_common::bytes::Packet;
-use filter_common::packet::EtherType;
+use filter_common::dns;
+use filter_common::limits::DNS_LEN_MAX;
+use filter_common::packet::{EtherType, Protocol};
 use filter_common::segment::tcp;
 use filter_common::world::World;
 
-use crate::pointer::pointer;
+use crate::pointer::{bound, pointer};
 use crate::world::KernelWorld;
 
 const TCP_LEN: u32 = 20;
+const UDP_LEN: u32 = 8;
 const HOP_LIMIT: u32 = 64;
 
 /// Writes two bytes in network order.
@@ -46,22 +49,46 @@ fn checksum(sum: u64) -> u32 {
 /// Turns the frame into a TCP reset to its sender (RFC 9293 section 3.10.7).
 #[inline(always)]
 pub(crate) fn reset(world: &mut KernelWorld) -> Option<()> {
+    let l4 = headers(world, Protocol::TCP, TCP_LEN)?;
+    segment(world, l4)
+}
+
+/// Turns the frame into the answer to its DNS query.
+#[inline(always)]
+pub(crate) fn answer(world: &mut KernelWorld) -> Option<()> {
+    if !world.open_message() {
+        return None;
+    }
+    // Judging the name has changed the copy of the question.
+    dns::copy_message(world);
+    let len = dns::answer(world) & (DNS_LEN_MAX - 1);
+    if len < dns::HEADER_LEN {
+        return None;
+    }
+    let l4 = headers(world, Protocol::UDP, UDP_LEN + len)?;
+    datagram(world, l4, len)
+}
+
+/// Makes the frame one to its sender with `payload_len` bytes behind the network header; gives the
+/// place of the transport header.
+#[inline(always)]
+fn headers(world: &mut KernelWorld, protocol: Protocol, payload_len: u32) -> Option<u32> {
     let l3 = network_offset(world)?;
     let header_len = if world.facts().version == 4 { 20 } else { 40 };
     let frame_len = world.packet().len();
-    let delta = (l3 + header_len + TCP_LEN).wrapping_sub(frame_len) as i32;
+    let delta = (l3 + header_len + payload_len).wrapping_sub(frame_len) as i32;
     // SAFETY: the context is valid; packet pointers are taken anew behind this.
     if delta != 0 && unsafe { helpers::bpf_xdp_adjust_tail(world.ctx(), delta) } != 0 {
         return None;
     }
     swap_macs(world)?;
-    link(world, l3)?;
+    link(world, l3, header_len + payload_len)?;
     if world.facts().version == 4 {
-        ipv4(world, l3)?
+        ipv4(world, l3, protocol, payload_len)?
     } else {
-        ipv6(world, l3)?
+        ipv6(world, l3, protocol, payload_len)?
     };
-    segment(world, l3 + header_len)
+    Some(l3 + header_len)
 }
 
 /// Where the reply's network header goes: behind MPLS it moves to the front by the labels dropped.
@@ -99,12 +126,11 @@ fn swap_macs(world: &KernelWorld) -> Option<()> {
 /// The link's own length and type fields: PPPoE's length, the return label, or the EtherType in
 /// place of MPLS.
 #[inline(always)]
-fn link(world: &mut KernelWorld, l3: u32) -> Option<()> {
+fn link(world: &mut KernelWorld, l3: u32, packet_len: u32) -> Option<()> {
     let facts = world.facts();
     let (pppoe_at, mpls_at, version) = (facts.pppoe_at, facts.mpls_at, facts.version);
     let interface = facts.interface;
     if pppoe_at != 0 {
-        let packet_len = if version == 4 { 40 } else { 60 };
         let at = pointer::<8>(world.ctx(), pppoe_at)?;
         // SAFETY: eight bytes are there. The length counts the PPP protocol field (RFC 2516).
         unsafe { put16(at, 4, packet_len + 2) };
@@ -130,13 +156,13 @@ fn link(world: &mut KernelWorld, l3: u32) -> Option<()> {
 }
 
 #[inline(always)]
-fn ipv4(world: &mut KernelWorld, l3: u32) -> Option<()> {
+fn ipv4(world: &mut KernelWorld, l3: u32, protocol: Protocol, len: u32) -> Option<()> {
     let facts = world.facts();
     let (from, to) = (facts.destination[3], facts.source[3]);
     let words = [
-        0x4500_0000 | (20 + TCP_LEN),
+        0x4500_0000 | (20 + len),
         0x0000_4000,
-        HOP_LIMIT << 24 | 6 << 16,
+        HOP_LIMIT << 24 | protocol.0 << 16,
     ];
     let mut sum = halves(from) + halves(to);
     for word in words {
@@ -155,14 +181,14 @@ fn ipv4(world: &mut KernelWorld, l3: u32) -> Option<()> {
 }
 
 #[inline(always)]
-fn ipv6(world: &mut KernelWorld, l3: u32) -> Option<()> {
+fn ipv6(world: &mut KernelWorld, l3: u32, protocol: Protocol, len: u32) -> Option<()> {
     let facts = world.facts();
     let (from, to) = (facts.destination, facts.source);
     let at = pointer::<40>(world.ctx(), l3)?;
     // SAFETY: 40 bytes are there.
     unsafe {
         put32(at, 0, 6 << 28);
-        put32(at, 4, TCP_LEN << 16 | 6 << 8 | HOP_LIMIT);
+        put32(at, 4, len << 16 | protocol.0 << 8 | HOP_LIMIT);
         put32(at, 8, from[0]);
         put32(at, 12, from[1]);
         put32(at, 16, from[2]);
@@ -177,8 +203,9 @@ fn ipv6(world: &mut KernelWorld, l3: u32) -> Option<()> {
 
 /// Sum of the pseudo header (RFC 9293 section 3.1, RFC 8200 section 8.1).
 #[inline(always)]
-fn pseudo_header(facts: &Scratch) -> u64 {
-    let mut sum = halves(facts.source[3]) + halves(facts.destination[3]) + 6 + TCP_LEN as u64;
+fn pseudo_header(facts: &Scratch, protocol: Protocol, len: u32) -> u64 {
+    let mut sum = halves(facts.source[3]) + halves(facts.destination[3]);
+    sum += protocol.0 as u64 + len as u64;
     if facts.version == 6 {
         sum += halves(facts.source[0]) + halves(facts.source[1]) + halves(facts.source[2]);
         sum += halves(facts.destination[0]) + halves(facts.destination[1]);
@@ -202,7 +229,11 @@ fn segment(world: &mut KernelWorld, l4: u32) -> Option<()> {
         .wrapping_add(facts.payload_len)
         .wrapping_add(phantom);
     let control = 0x5000_0000 | (tcp::RST | tcp::ACK) << 16;
-    let sum = pseudo_header(facts) + halves(ports) + halves(seq) + halves(ack) + halves(control);
+    let sum = pseudo_header(facts, Protocol::TCP, TCP_LEN)
+        + halves(ports)
+        + halves(seq)
+        + halves(ack)
+        + halves(control);
     let at = pointer::<20>(world.ctx(), l4)?;
     // SAFETY: 20 bytes are there.
     unsafe {
@@ -213,4 +244,43 @@ fn segment(world: &mut KernelWorld, l4: u32) -> Option<()> {
         put32(at, 16, checksum(sum) << 16);
     }
     Some(())
+}
+
+/// The UDP header, and the message behind it (RFC 768).
+#[inline(always)]
+fn datagram(world: &mut KernelWorld, l4: u32, len: u32) -> Option<()> {
+    let facts = world.facts();
+    let ports = facts.ports.rotate_left(16);
+    let total = UDP_LEN + len;
+    let header = pseudo_header(facts, Protocol::UDP, total) + halves(ports) + total as u64;
+    // The sum takes words of four bytes: what is behind the message counts as zero.
+    let padded = (bound::<{ DNS_LEN_MAX - 1 }>(len) + 3) & (DNS_LEN_MAX - 4) as usize;
+    world.put_message_word(len, 0);
+    let bytes = world.message_start().cast::<u32>();
+    // SAFETY: `padded` bytes of the map value are there, a multiple of four and at most 512 (kernel 4.6).
+    let sum = unsafe { helpers::bpf_csum_diff(core::ptr::null_mut(), 0, bytes, padded as u32, 0) };
+    if sum < 0 {
+        return None;
+    }
+    // The sum does not depend on the order of bytes but for that of its own two (RFC 1071 section 2).
+    let message_sum = (!checksum(sum as u64) & 0xffff) as u16;
+    let sum = match checksum(header + message_sum.swap_bytes() as u64) {
+        0 => 0xffff,
+        sum => sum,
+    };
+    let at = pointer::<8>(world.ctx(), l4)?;
+    // SAFETY: eight bytes are there.
+    unsafe {
+        put32(at, 0, ports);
+        put16(at, 4, total);
+        put16(at, 6, sum);
+    }
+    let len = bound::<{ DNS_LEN_MAX - 1 }>(len) as u32;
+    if len == 0 {
+        return None;
+    }
+    // SAFETY: `len` bytes of the map value are there; the helper checks the frame's (kernel 5.18).
+    let stored =
+        unsafe { helpers::bpf_xdp_store_bytes(world.ctx(), l4 + UDP_LEN, bytes.cast(), len) };
+    (stored == 0).then_some(())
 }

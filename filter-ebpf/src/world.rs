@@ -9,7 +9,7 @@ use filter_common::abi::{
     Bucket, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot, Interface, NetEntry, Org,
     Org6SplitKey, OrgRate, Policy, Scratch,
 };
-use filter_common::limits::{NAME_BUF, WAYS};
+use filter_common::limits::{MESSAGE_MASK, NAME_BUF, WAYS};
 use filter_common::world::World;
 
 use crate::bytes::XdpPacket;
@@ -24,6 +24,7 @@ pub(crate) struct KernelWorld {
     control: *const Control,
     facts: *mut Scratch,
     flows: *mut FlowSet,
+    message: *mut u8,
 }
 
 impl KernelWorld {
@@ -38,6 +39,7 @@ impl KernelWorld {
             control,
             facts: core::ptr::null_mut(),
             flows: none,
+            message: core::ptr::null_mut(),
         })
     }
 
@@ -50,6 +52,12 @@ impl KernelWorld {
         } else {
             None
         }
+    }
+
+    /// The message's first byte.
+    #[inline(always)]
+    pub(crate) fn message_start(&self) -> *mut u8 {
+        self.message
     }
 
     /// The context.
@@ -320,6 +328,46 @@ impl World for KernelWorld {
         compare_and_swap(&raw mut self.slot(way).state, old, new);
     }
     #[inline(always)]
+    fn portal_word(&self, word: u32) -> u32 {
+        let portal = maps::PORTAL.get(0);
+        let word = portal.and_then(|portal| portal.words.get(word as usize));
+        word.copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn open_message(&mut self) -> bool {
+        match maps::MESSAGE.get_ptr_mut(0) {
+            Some(message) => {
+                self.message = message.cast();
+                true
+            }
+            None => false,
+        }
+    }
+    #[inline(always)]
+    fn message_u8(&mut self, at: u32) -> u32 {
+        // SAFETY: after `open_message` a map value of this processor's own; the mask keeps within it.
+        u32::from(unsafe { self.message.add(bound::<MESSAGE_MASK>(at)).read() })
+    }
+    #[inline(always)]
+    fn put_message_u8(&mut self, at: u32, value: u32) {
+        // SAFETY: as in `message_u8`.
+        unsafe {
+            self.message
+                .add(bound::<MESSAGE_MASK>(at))
+                .write(value as u8);
+        }
+    }
+    #[inline(always)]
+    fn message_word(&mut self, at: u32) -> u64 {
+        // SAFETY: as in `message_u8`, with a word of slack behind; BPF has unaligned loads.
+        unsafe { *self.message.add(bound::<MESSAGE_MASK>(at)).cast::<u64>() }
+    }
+    #[inline(always)]
+    fn put_message_word(&mut self, at: u32, word: u64) {
+        // SAFETY: as in `message_word`.
+        unsafe { *self.message.add(bound::<MESSAGE_MASK>(at)).cast::<u64>() = word };
+    }
+    #[inline(always)]
     fn hello(&mut self, row: u32) -> Option<&mut HelloSlot> {
         let row = maps::HELLOS.get_ptr_mut(row)?;
         // SAFETY: a map value; the flow whose key it holds owns it under its set's claim.
@@ -348,6 +396,10 @@ impl World for KernelWorld {
     #[inline(always)]
     fn call_net(&mut self) {
         parts::net();
+    }
+    #[inline(always)]
+    fn call_query(&mut self) -> u32 {
+        parts::query(self.ctx)
     }
     #[inline(always)]
     fn call_syn(&mut self) -> u32 {

@@ -12,7 +12,9 @@ use filter_common::limits::CATEGORIES;
 use ipnet::IpNet;
 
 use crate::config::{Config, Tier};
-use crate::desired::{Blocks4, Desired, InterfaceRow, Organisation, Subject, address_key};
+use crate::desired::{
+    Blocks4, Desired, InterfaceRow, Organisation, PortalAddresses, Subject, address_key,
+};
 use crate::numbers::Numbers;
 use crate::policy::policy;
 use crate::problem::Problem;
@@ -120,6 +122,7 @@ pub fn compile(input: &Input<'_>) -> Result<Compiled, Problem> {
         nets4,
         nets6,
         organisations: organisations(input),
+        portal: PortalAddresses::default(),
         syn_limit: input.config.daemon.syn_limit,
         pass_all: input.config.daemon.pass_all,
     };

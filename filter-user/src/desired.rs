@@ -1,9 +1,9 @@
 //! The state that the maps are to be in: what compilation gives and what `kernel` applies. Pure data,
 //! content-addressed: classes and policies stand here by value, and their rows are `kernel`'s affair.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use filter_common::abi::{Class, Policy};
+use filter_common::abi::{Class, Policy, Portal};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// A host name, suffix or address with its class.
@@ -74,6 +74,33 @@ pub struct InterfaceRow {
     pub mpls_reply: MplsReply,
 }
 
+/// Where forbidden names lead: addresses of the portal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortalAddresses {
+    /// IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// IPv6 address.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl PortalAddresses {
+    /// The row of `PORTAL`.
+    #[must_use]
+    pub fn row(self) -> Portal {
+        let v6 = self.v6.map_or(0, u128::from).to_be_bytes();
+        let v4 = self.v4.map_or(0, u32::from);
+        let mut portal = Portal::default();
+        let (words, _) = v6.as_chunks::<4>();
+        for (place, word) in portal.words.iter_mut().zip(words) {
+            *place = u32::from_be_bytes(*word);
+        }
+        if let Some(last) = portal.words.last_mut() {
+            *last = v4;
+        }
+        portal
+    }
+}
+
 /// Everything that the maps are to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
@@ -93,6 +120,8 @@ pub struct Desired {
     pub nets6: Vec<NetSubject<Ipv6Net>>,
     /// Enrolled organisations, sorted by id.
     pub organisations: Vec<Organisation>,
+    /// Where forbidden names lead.
+    pub portal: PortalAddresses,
     /// New flows that one organisation may open in a second.
     pub syn_limit: u32,
     /// The operator's switch: everything passes.

@@ -234,7 +234,7 @@ impl Gate {
     fn name(&self, frame: &[u8], outcome: &Outcome) -> Vec<u8> {
         let (at, len) = (outcome.name_at as usize, outcome.name_len as usize);
         if at != 0 {
-            return frame.get(at..at + len).unwrap_or_default().to_vec();
+            return crate::dns::name_in_frame(frame, at, len);
         }
         let row = outcome
             .name_row

@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use filter_common::abi::{Class, LOCAL_INFRASTRUCTURE, POLICY_ALLOW_ONLY, Policy, Tiers};
+use filter_common::abi::{
+    Class, LOCAL_INFRASTRUCTURE, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, Policy, Tiers,
+};
 use filter_common::verdict::Action;
 use filter_user::desired::{
-    Desired, InterfaceRow, MplsReply, NetSubject, Organisation, Subject as Row, address_key,
+    Desired, InterfaceRow, MplsReply, NetSubject, Organisation, PortalAddresses, Subject as Row,
+    address_key,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -26,6 +29,8 @@ pub struct School {
     pub profile: Profile,
     /// How a block is carried out.
     pub action: Action,
+    /// Whether a forbidden name does not exist in DNS, or leads to the portal.
+    pub nxdomain: bool,
     /// Monotonic nanoseconds up to which its bypass holds.
     pub bypass_until_ns: u64,
 }
@@ -40,6 +45,7 @@ impl School {
             prefixes: prefixes.to_vec(),
             profile: Profile::default(),
             action: Action::Reset,
+            nxdomain: false,
             bypass_until_ns: 0,
         }
     }
@@ -58,6 +64,8 @@ pub struct Setup {
     pub organisations: bool,
     /// Answer behind MPLS.
     pub mpls_reply: MplsReply,
+    /// Where forbidden names lead.
+    pub portal: PortalAddresses,
     /// New flows of a school in a second.
     pub syn_limit: u32,
     /// The operator's switch.
@@ -72,6 +80,7 @@ impl Default for Setup {
             vlan_realms: Vec::new(),
             organisations: true,
             mpls_reply: MplsReply::None,
+            portal: PortalAddresses::default(),
             syn_limit: 1_000_000,
             pass_all: false,
         }
@@ -87,7 +96,8 @@ fn mask(numbers: &[u8]) -> u64 {
 
 /// The compiled form of a profile.
 #[must_use]
-pub fn policy(profile: &Profile, action: Action) -> Policy {
+pub fn policy(school: &School) -> Policy {
+    let (profile, action) = (&school.profile, school.action);
     Policy {
         mandatory: mask(&profile.mandatory),
         local_allow: mask(&profile.allow),
@@ -96,11 +106,8 @@ pub fn policy(profile: &Profile, action: Action) -> Policy {
         age: mask(&profile.age),
         warn: mask(&profile.warn),
         suspicious: mask(&profile.suspicious),
-        flags: if profile.allow_only {
-            POLICY_ALLOW_ONLY
-        } else {
-            0
-        },
+        flags: (u32::from(profile.allow_only) * POLICY_ALLOW_ONLY)
+            | (u32::from(school.nxdomain) * POLICY_DNS_NXDOMAIN),
         action: action as u32,
     }
 }
@@ -236,6 +243,7 @@ impl Setup {
                 .max()
                 .unwrap_or(0),
             interfaces: vec![self.interface()],
+            portal: self.portal,
             syn_limit: self.syn_limit,
             pass_all: self.pass_all,
             organisations: self.schools.iter().map(organisation).collect(),
@@ -315,7 +323,7 @@ fn organisation(school: &School) -> Organisation {
             .iter()
             .filter_map(|text| text.parse().ok())
             .collect(),
-        policy: policy(&school.profile, school.action),
+        policy: policy(school),
         bypass_until_ns: school.bypass_until_ns,
     }
 }

@@ -14,11 +14,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use filter_common::abi::{
     Bucket, CONTROL_DRAIN, CONTROL_PASS_ALL, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot,
     INTERFACE_ORGANISATIONS, INTERFACE_VLAN_REALMS, Interface, MPLS_REPLY_LABEL, MPLS_REPLY_NONE,
-    MPLS_REPLY_UNLABELLED, NetEntry, Org, OrgRate, Outcome, Policy, REALM_NONE, Scratch,
+    MPLS_REPLY_UNLABELLED, NetEntry, Org, OrgRate, Outcome, Policy, Portal, REALM_NONE, Scratch,
 };
 use filter_common::bytes::Frame;
 use filter_common::identify::interface_row;
-use filter_common::limits::{IDLE_MS, NAME_BUF};
+use filter_common::limits::{IDLE_MS, MESSAGE_BUF, MESSAGE_MASK, NAME_BUF};
 use filter_common::name::{net6_key, org6_key, org6_tag};
 use filter_common::org::{ORG6_SPLIT_MARK, PAGE_WORDS};
 use filter_common::pipeline::{Judged, conclude, judge};
@@ -117,6 +117,8 @@ pub struct Twin {
     rates: Vec<OrgRate>,
     facts: Scratch,
     opened: usize,
+    portal: Portal,
+    message: Vec<u8>,
     /// Milliseconds of the clock.
     pub now_ms: u32,
 }
@@ -206,6 +208,8 @@ impl Twin {
             rates: Vec::new(),
             facts: zeroed_scratch(),
             opened: 0,
+            portal: desired.portal.row(),
+            message: vec![0; MESSAGE_BUF],
             now_ms: 5_000_000,
         };
         twin.enrol(desired, seed);
@@ -343,7 +347,7 @@ impl Twin {
     pub fn name(&self, frame: &[u8], outcome: &Outcome) -> Vec<u8> {
         let (at, len) = (outcome.name_at as usize, outcome.name_len as usize);
         if at != 0 {
-            return frame.get(at..at + len).unwrap_or_default().to_vec();
+            return crate::dns::name_in_frame(frame, at, len);
         }
         if outcome.name_row == 0 {
             return Vec::new();
@@ -515,6 +519,30 @@ impl<'a> World for Hand<'a> {
         if slot.state == old {
             slot.state = new;
         }
+    }
+    fn portal_word(&self, word: u32) -> u32 {
+        self.twin.portal.words[word as usize]
+    }
+    fn open_message(&mut self) -> bool {
+        true
+    }
+    fn message_u8(&mut self, at: u32) -> u32 {
+        u32::from(self.twin.message[(at & MESSAGE_MASK) as usize])
+    }
+    fn put_message_u8(&mut self, at: u32, value: u32) {
+        self.twin.message[(at & MESSAGE_MASK) as usize] = value as u8;
+    }
+    fn message_word(&mut self, at: u32) -> u64 {
+        let at = (at & MESSAGE_MASK) as usize;
+        u64::from_le_bytes(
+            self.twin.message[at..at + 8]
+                .try_into()
+                .expect("eight bytes"),
+        )
+    }
+    fn put_message_word(&mut self, at: u32, word: u64) {
+        let at = (at & MESSAGE_MASK) as usize;
+        self.twin.message[at..at + 8].copy_from_slice(&word.to_le_bytes());
     }
     fn hello(&mut self, row: u32) -> Option<&mut HelloSlot> {
         self.twin.hellos.get_mut(row as usize)

@@ -11,14 +11,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use filter_common::verdict::Action;
 use filter_user::desired::{Desired, FlowSizes};
 use filter_user::kernel::Seed;
 use filter_user::replay::{Options, run};
 use schoolgate_tests::gate::SEED;
 use schoolgate_tests::lab::root_or_skip;
-use schoolgate_tests::reference::{Entry, Profile, Tier};
-use schoolgate_tests::setup::{Setup, policy};
+use schoolgate_tests::reference::{Entry, Tier};
+use schoolgate_tests::setup::{School, Setup, policy};
 use serde_json::Value;
 
 /// Category of the list that the tests block by.
@@ -112,7 +111,7 @@ fn replay(corpus: &Path, pcap: &str, names: &[String]) -> BTreeMap<String, Vec<V
         seed: Seed(SEED),
         interface: None,
         enrol_all_sources: true,
-        source_policy: policy(&Profile::default(), Action::Reset),
+        source_policy: policy(&School::new("one", &[])),
         all: true,
         json: true,
         flows: FlowSizes {

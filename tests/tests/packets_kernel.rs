@@ -9,6 +9,7 @@
 use filter_common::verdict::Action;
 use filter_user::kernel::run::{XDP_DROP, XDP_PASS, XDP_TX};
 use schoolgate_tests::cases::{self, Case, Step};
+use schoolgate_tests::dns::check_answer;
 use schoolgate_tests::frame_reader::check_reset;
 use schoolgate_tests::gate::{Gate, Ran, SEED, SMALL, Totals};
 use schoolgate_tests::lab::root_or_skip;
@@ -31,13 +32,19 @@ fn judge(gate: &Gate, step: &Step, ran: &Ran) -> Vec<String> {
     let result = match want.action {
         Action::Pass => XDP_PASS,
         Action::Drop => XDP_DROP,
-        Action::Reset => XDP_TX,
+        Action::Reset | Action::Answer => XDP_TX,
     };
     if ran.result != result {
         wrong.push(format!("XDP result {}, not {result}", ran.result));
     }
     if result == XDP_TX && ran.result == XDP_TX {
-        wrong.extend(check_reset(&step.frame, &ran.frame, &want.labels).err());
+        let checked = match &want.told {
+            None => check_reset(&step.frame, &ran.frame, &want.labels),
+            Some((told, error)) => {
+                check_answer(&step.frame, &ran.frame, &want.labels, told, *error)
+            }
+        };
+        wrong.extend(checked.err());
     }
     if result == XDP_PASS && ran.frame != step.frame {
         wrong.push("the frame was changed".to_owned());

@@ -218,8 +218,12 @@ pub fn apply(
     })
 }
 
-/// Switches of the whole filter.
+/// Switches of the whole filter, and the portal's addresses.
 fn set_switches(tables: &Tables, desired: &Desired) {
+    let portal = desired.portal.row();
+    if tables.portal.get(0) != Some(portal) {
+        tables.portal.set(0, portal);
+    }
     let control = tables.control_row();
     let pass_all = if desired.pass_all {
         CONTROL_PASS_ALL

@@ -8,7 +8,7 @@ use aya::Pod;
 use aya::maps::MapData;
 use filter_common::abi::{
     ABI, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface,
-    NetEntry, Org, Org6SplitKey, OrgRate, Policy,
+    NetEntry, Org, Org6SplitKey, OrgRate, Policy, Portal,
 };
 use filter_common::limits::{IDLE_MS, INTERFACES, WAYS};
 
@@ -29,7 +29,7 @@ const HELLO_WAYS: u32 = 4;
 const _: () = assert!(WAYS == HELLO_WAYS as usize);
 
 /// Every map of a generation by name.
-pub const MAP_NAMES: [&str; 29] = [
+pub const MAP_NAMES: [&str; 31] = [
     "CONTROL",
     "INTERFACES",
     "VLAN_REALMS",
@@ -54,6 +54,8 @@ pub const MAP_NAMES: [&str; 29] = [
     "FLOW_TAGS",
     "HELLOS",
     "ORG_RATES",
+    "PORTAL",
+    "MESSAGE",
     "COUNTERS",
     "CATEGORY_COUNTERS",
     "REASON_CATEGORIES",
@@ -86,7 +88,6 @@ pub struct Tables {
     pub policies: Array<Policy>,
     pub classes: Array<Class>,
     pub name_bloom: Array<u64>,
-    /// `ADDRESS_BLOOM`.
     pub address_bloom: Array<u64>,
     pub subjects: Array<Bucket>,
     pub subject_entries: Array<BucketEntries>,
@@ -99,6 +100,7 @@ pub struct Tables {
     pub flow_tags: Array<u64>,
     pub hellos: Array<HelloSlot>,
     pub org_rates: Array<OrgRate>,
+    pub portal: Array<Portal>,
     pub category_counters: Array<CategoryCounters>,
 }
 
@@ -156,6 +158,7 @@ impl Tables {
             flow_tags: Array::heap(sizes.flow_sets),
             hellos: Array::heap(sizes.hello_rows),
             org_rates: Array::heap(sizes.orgs),
+            portal: Array::heap(1),
             category_counters: Array::heap(sizes.orgs),
         };
         tables.initialise(seed);
@@ -192,6 +195,7 @@ impl Tables {
             flow_tags: array(maps, "FLOW_TAGS")?,
             hellos: array(maps, "HELLOS")?,
             org_rates: array(maps, "ORG_RATES")?,
+            portal: array(maps, "PORTAL")?,
             category_counters: array(maps, "CATEGORY_COUNTERS")?,
         })
     }

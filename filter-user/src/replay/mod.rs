@@ -14,7 +14,7 @@ use std::io::{BufReader, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use filter_common::abi::{Control, Policy};
+use filter_common::abi::{Control, Outcome, Policy};
 use filter_common::limits::{IDLE_MS, NAME_PAD, ORGS_MAX};
 use filter_common::name::org_id_key;
 use filter_common::org::PAGE_WORDS;
@@ -257,6 +257,23 @@ fn enrol_sources(
     Ok(())
 }
 
+/// The name of a DNS query: on the wire a label's length stands where its dot is.
+fn dns_name(frame: &[u8], outcome: &Outcome) -> Option<String> {
+    let mut at = (outcome.name_at as usize).checked_sub(1)?;
+    let end = at + 1 + outcome.name_len as usize;
+    if outcome.name_len == 0 {
+        return None;
+    }
+    let mut labels = Vec::new();
+    while at < end {
+        let len = usize::from(*frame.get(at)?);
+        let label = frame.get(at + 1..at + 1 + len)?;
+        labels.push(String::from_utf8_lossy(label).to_lowercase());
+        at += 1 + len;
+    }
+    Some(labels.join("."))
+}
+
 /// A replay under way.
 struct Replay<'a> {
     generation: &'a Generation,
@@ -280,7 +297,7 @@ impl Replay<'_> {
         };
         let mut meeting: Option<Meeting> = None;
         for piece in pieces {
-            let met = self.piece(&piece)?;
+            let met = self.piece(&piece, headers.as_ref())?;
             // The first piece that is not plainly passed tells the frame's fate.
             if !meeting.as_ref().is_some_and(Meeting::is_decision) {
                 meeting = Some(met);
@@ -294,10 +311,13 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn piece(&mut self, bytes: &[u8]) -> Result<Meeting, ReplayError> {
+    fn piece(&mut self, bytes: &[u8], headers: Option<&Headers>) -> Result<Meeting, ReplayError> {
         self.summary.runs += 1;
         let (run, outcome) = self.runner.frame(bytes, None)?;
-        let name = self.name(bytes, outcome.name_at, outcome.name_len, outcome.name_row);
+        let mut name = self.name(bytes, outcome.name_at, outcome.name_len, outcome.name_row);
+        if headers.is_some_and(|headers| headers.protocol == headers::UDP) {
+            name = dns_name(bytes, &outcome);
+        }
         Ok(Meeting {
             outcome,
             result: run.result,

@@ -10,7 +10,7 @@ use filter_common::rule::CATEGORY_NONE;
 use filter_common::verdict::Action;
 use serde::Serialize;
 
-use super::headers::Headers;
+use super::headers::{Headers, UDP};
 use crate::kernel::load::{PROGRAM, ProgramFacts};
 use crate::kernel::run::{XDP_PASS, XDP_TX};
 
@@ -63,7 +63,7 @@ impl Meeting {
     fn action(&self) -> Action {
         match self.result {
             XDP_PASS => Action::Pass,
-            XDP_TX => Action::Reset,
+            XDP_TX => Action::from_number(self.outcome.action),
             _ => Action::Drop,
         }
     }
@@ -102,6 +102,17 @@ fn is_tls(reason: Reason) -> bool {
             | Reason::WarnName
             | Reason::RefuseStepLimit
             | Reason::RefuseHelloName
+    )
+}
+
+/// Whether a reason is of DNS messages only.
+fn is_dns(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::PassDnsName
+            | Reason::PassDnsOther
+            | Reason::RefuseDnsMalformed
+            | Reason::RefuseDnsQuestions
     )
 }
 
@@ -233,6 +244,8 @@ impl<'a> Output<'a> {
                 .entry(outcome.entry)
                 .unwrap_or_else(|| outcome.entry.to_string())
         });
+        let udp = headers.is_some_and(|headers| headers.protocol == UDP);
+        let dns = reason.is_some_and(is_dns) || udp && meeting.name.is_some();
         let tls = reason.is_some_and(is_tls) || meeting.name.is_some();
         let protocol = headers.map_or_else(|| "other".into(), Headers::protocol_label);
         let ports = headers.and_then(|headers| headers.ports);
@@ -241,7 +254,11 @@ impl<'a> Output<'a> {
             org: reason
                 .and_then(|_| organisations.get(&outcome.org))
                 .map(String::as_str),
-            proto: if tls { "tls".into() } else { protocol },
+            proto: match (dns, tls) {
+                (true, _) => "dns".into(),
+                (false, true) => "tls".into(),
+                (false, false) => protocol,
+            },
             reason: reason.map(Reason::label),
             category,
             verdict: reason.map_or("pass", |reason| reason.verdict().label()),

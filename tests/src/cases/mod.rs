@@ -11,10 +11,12 @@ use filter_common::reason::Reason;
 use filter_common::rule::CATEGORY_NONE;
 use filter_common::verdict::{Action, Verdict};
 
+use crate::dns::Told;
 use crate::frames::Path;
 use crate::reference::{Entry, Profile, Tier};
 use crate::setup::{School, Setup};
 
+pub mod dns;
 pub mod flows;
 pub mod links;
 pub mod lists;
@@ -35,8 +37,10 @@ pub struct Want {
     pub school: &'static str,
     /// The entry that decides, by its place in the setup; `None`: not looked at.
     pub entry: Option<u32>,
-    /// Labels that a reset carries.
+    /// Labels that a reply carries.
     pub labels: Vec<u32>,
+    /// What an answer says, and its extended error.
+    pub told: Option<(Told, u16)>,
     /// The name read in this frame; `None`: not looked at.
     pub name: Option<String>,
 }
@@ -57,6 +61,7 @@ impl Want {
             school: "one",
             entry: None,
             labels: Vec::new(),
+            told: None,
             name: None,
         }
     }
@@ -96,6 +101,15 @@ impl Want {
     pub fn labelled(self, labels: &[u32]) -> Want {
         Want {
             labels: labels.to_vec(),
+            ..self
+        }
+    }
+
+    /// The same, answered with this, and with this extended error where the query has EDNS.
+    #[must_use]
+    pub fn tells(self, told: Told, error: u16) -> Want {
+        Want {
+            told: Some((told, error)),
             ..self
         }
     }
@@ -176,6 +190,7 @@ pub fn all() -> Vec<Case> {
         network::table(),
         tcp::table(),
         flows::table(),
+        dns::table(),
     ];
     tables.into_iter().flatten().collect()
 }
