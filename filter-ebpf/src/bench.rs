@@ -16,6 +16,7 @@ mod program {
     use aya_ebpf::bindings::xdp_action::XDP_ABORTED;
     use aya_ebpf::bindings::xdp_md;
     use aya_ebpf::btf_maps::{Array, ProgramArray};
+    use aya_ebpf::helpers::generated::bpf_xdp_adjust_tail;
     use aya_ebpf::macros::{btf_map, xdp};
     use aya_ebpf::programs::XdpContext;
     use filter_common::abi::{FlowSet, HelloSlot};
@@ -27,6 +28,9 @@ mod program {
     /// Words of a flow set, and of a hello's row in front of its name.
     const FLOW_WORDS: usize = size_of::<FlowSet>() / 8;
     const HELLO_WORDS: usize = 8;
+
+    /// Words of a frame that are put back at most.
+    const FRAME_WORDS: usize = 16;
 
     /// What to do before each iteration; written by the benchmark. Offsets of 0 mean: nothing.
     #[repr(C)]
@@ -46,8 +50,13 @@ mod program {
         number_bits: u32,
         /// Frame offset of eight random letters.
         letters_at: u32,
+        /// Length of the frame that is put back from `frame`; 0: it is not changed.
+        frame_len: u32,
+        /// Zero.
+        pad: u32,
         flow: [u64; FLOW_WORDS],
         hello: [u64; HELLO_WORDS],
+        frame: [u64; FRAME_WORDS],
     }
 
     #[btf_map]
@@ -65,6 +74,7 @@ mod program {
             // SAFETY: a map value; test runs on one processor are its only users.
             let plan = unsafe { &mut *plan };
             restore(plan);
+            restore_frame(ctx.ctx, plan);
             draw(ctx.ctx, plan);
         }
         // SAFETY: does not come back if the call succeeds.
@@ -89,6 +99,29 @@ mod program {
                 // SAFETY: `at` is a word of the map value, in front of the name.
                 unsafe { row.cast::<u64>().add(at).write_volatile(*word) };
             }
+        }
+    }
+
+    /// The filter's answer has another length and other bytes.
+    #[inline(always)]
+    fn restore_frame(ctx: *mut xdp_md, plan: &Plan) {
+        if plan.frame_len == 0 {
+            return;
+        }
+        // SAFETY: the kernel gives a valid context for the whole run of the program.
+        let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+        // Seen as one number: LLVM would subtract the pointers one by one, which the verifier refuses.
+        let len = core::hint::black_box(end - data) as u32;
+        let delta = plan.frame_len.wrapping_sub(len) as i32;
+        // SAFETY: as above. Called with 0 too, so that it costs alike in front of the empty program;
+        // if it fails, the run shows another reason.
+        let _ = unsafe { bpf_xdp_adjust_tail(ctx, delta) };
+        for (at, word) in plan.frame.iter().enumerate() {
+            let Some(place) = pointer::<8>(ctx, at as u32 * 8) else {
+                break;
+            };
+            // SAFETY: eight bytes are there; BPF has unaligned stores.
+            unsafe { *place.cast::<u64>() = *word };
         }
     }
 

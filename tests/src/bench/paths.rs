@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::Load;
 use super::rig::{Plan, Rig, words};
 use super::state::{BLOCKED, LISTED, device};
+use crate::dns::{Query, kind, resolver};
 use crate::frames::{ACK, Path};
 use crate::hello::{Hello, LAST};
 
@@ -328,6 +329,32 @@ fn post_quantum_cases(rig: &Rig) -> Result<Vec<Case>> {
     ])
 }
 
+/// Queries of a stub resolver with EDNS; the answer is an address.
+fn dns_cases() -> Vec<Case> {
+    let path = resolver(path(5005));
+    let blocked = format!("aaaaaaaa.{BLOCKED}");
+    let frame = |name: &str| path.udp(&Query::of(name, kind::A).with_edns(&[]).bytes());
+    let (allowed, answered) = (frame(ALLOWED), frame(&blocked));
+    vec![
+        case(
+            "dns_allowed",
+            "hot",
+            90,
+            allowed,
+            None,
+            Some(Reason::PassDnsName),
+        ),
+        case(
+            "dns_answered",
+            "hot",
+            250,
+            answered.clone(),
+            Some(Plan::IDLE.frame(&answered)),
+            Some(Reason::BlockNsorName),
+        ),
+    ]
+}
+
 /// One measurement of `program` behind the plan, or alone.
 fn measure(rig: &Rig, case: &Case, filter: bool, repeat: u32) -> Result<u32> {
     let program = if filter { &rig.filter } else { &rig.floor };
@@ -375,6 +402,7 @@ pub fn measure_all(rig: &Rig, load: Load, rounds: u32) -> Result<Vec<Row>> {
     cases.extend(syn_cases(rig)?);
     cases.extend(hello_cases(rig)?);
     cases.extend(post_quantum_cases(rig)?);
+    cases.extend(dns_cases());
     let mut runner = Runner::new(rig.filter.fd(), &rig.maps)?;
     for case in &cases {
         verify(rig, &mut runner, case)?;

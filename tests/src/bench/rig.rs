@@ -30,9 +30,15 @@ pub struct Plan {
     number_keep: u32,
     number_bits: u32,
     letters_at: u32,
+    frame_len: u32,
+    pad: u32,
     flow: [u64; size_of::<FlowSet>() / 8],
     hello: [u64; 8],
+    frame: [u64; FRAME_WORDS],
 }
+
+/// Words of a frame that are put back at most.
+const FRAME_WORDS: usize = 16;
 
 // SAFETY: `repr(C)`, integers and arrays of integers without implicit padding.
 unsafe impl aya::Pod for Plan {}
@@ -49,9 +55,23 @@ impl Plan {
         number_keep: 0,
         number_bits: 0,
         letters_at: 0,
+        frame_len: 0,
+        pad: 0,
         flow: [0; size_of::<FlowSet>() / 8],
         hello: [0; 8],
+        frame: [0; FRAME_WORDS],
     };
+
+    /// Puts the frame back: its length, and its first bytes in whole words.
+    #[must_use]
+    pub fn frame(mut self, frame: &[u8]) -> Plan {
+        self.frame_len = u32::try_from(frame.len()).unwrap_or(0);
+        let (words, _) = frame.as_chunks::<8>();
+        for (place, word) in self.frame.iter_mut().zip(words) {
+            *place = u64::from_le_bytes(*word);
+        }
+        self
+    }
 
     /// Draws the four bytes at `at`: random but for the bits of `keep`, which are as in `bits`.
     #[must_use]

@@ -6,7 +6,9 @@ use filter_common::abi::{Class, Policy, Tiers};
 use filter_common::name::{ipv4_key, name_key};
 use filter_common::table::finish;
 use filter_common::verdict::Action;
-use filter_user::desired::{Blocks4, Desired, InterfaceRow, MplsReply, Organisation, Subject};
+use filter_user::desired::{
+    Blocks4, Desired, InterfaceRow, MplsReply, Organisation, PortalAddresses, Subject,
+};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::Load;
@@ -53,6 +55,10 @@ pub fn desired(seed: u64, load: Load, salt: u32, changed: u32) -> Desired {
         ],
         subjects: subjects(seed, load, salt, changed),
         blocks4: blocks4(load),
+        portal: PortalAddresses {
+            v4: Some(Ipv4Addr::new(198, 51, 100, 80)),
+            v6: None,
+        },
         organisations: organisations(load.orgs),
         syn_limit: u32::MAX,
         ..Desired::default()
