@@ -15,6 +15,10 @@ use crate::world::KernelWorld;
 
 const TCP_LEN: u32 = 20;
 const UDP_LEN: u32 = 8;
+/// Highest offset of a network header: tags, PPPoE and labels in front of it.
+const LINK_MASK: u32 = 0x3f;
+/// Where the link's headers stand in the message while they are moved: behind an answer and a cookie.
+const LINK_AT: usize = 640;
 const HOP_LIMIT: u32 = 64;
 
 /// Writes two bytes in network order.
@@ -79,7 +83,7 @@ fn headers(world: &mut KernelWorld, protocol: Protocol, payload_len: u32) -> Opt
     let delta = (l3 + header_len + payload_len).wrapping_sub(frame_len) as i32;
     // SAFETY: the context is valid; packet pointers are taken anew behind this.
     if delta != 0 && unsafe { helpers::bpf_xdp_adjust_tail(world.ctx(), delta) } != 0 {
-        return None;
+        grow_in_front(world, delta, l3)?;
     }
     swap_macs(world)?;
     link(world, l3, header_len + payload_len)?;
@@ -91,13 +95,33 @@ fn headers(world: &mut KernelWorld, protocol: Protocol, payload_len: u32) -> Opt
     Some(l3 + header_len)
 }
 
+/// Makes room in front of the frame where there is none behind it, as in a short packet of a veth
+/// pair, and moves the link's headers there. Only an answer grows: the message is open.
+#[inline(always)]
+fn grow_in_front(world: &mut KernelWorld, delta: i32, l3: u32) -> Option<()> {
+    let l3 = bound::<LINK_MASK>(l3) as u32;
+    if delta <= 0 || l3 == 0 || !world.open_message() {
+        return None;
+    }
+    // SAFETY: the message has `LINK_MASK` bytes at `LINK_AT`.
+    let link = unsafe { world.message_start().add(LINK_AT) }.cast();
+    // SAFETY: the context is valid; the helpers check the frame's bounds (kernel 5.18); packet
+    // pointers are taken anew behind this.
+    let moved = unsafe {
+        helpers::bpf_xdp_adjust_head(world.ctx(), -delta) == 0
+            && helpers::bpf_xdp_load_bytes(world.ctx(), delta as u32, link, l3) == 0
+            && helpers::bpf_xdp_store_bytes(world.ctx(), 0, link, l3) == 0
+    };
+    moved.then_some(())
+}
+
 /// Where the reply's network header goes: behind MPLS it moves to the front by the labels dropped.
 #[inline(always)]
 fn network_offset(world: &mut KernelWorld) -> Option<u32> {
     let facts = world.facts();
     let (l3, mpls_at, interface) = (facts.l3, facts.mpls_at, facts.interface);
     if mpls_at == 0 {
-        return Some(world.forget(l3) & 0x3f);
+        return Some(world.forget(l3) & LINK_MASK);
     }
     let reply = world.interface(interface)?.mpls_reply;
     let label_len = if reply & 0xff == MPLS_REPLY_LABEL {
@@ -105,7 +129,7 @@ fn network_offset(world: &mut KernelWorld) -> Option<u32> {
     } else {
         0
     };
-    Some(world.forget(mpls_at + label_len) & 0x3f)
+    Some(world.forget(mpls_at + label_len) & LINK_MASK)
 }
 
 #[inline(always)]

@@ -12,11 +12,9 @@ use filter_common::limits::CATEGORIES;
 use ipnet::IpNet;
 
 use crate::config::{Config, Tier};
-use crate::desired::{
-    Blocks4, Desired, InterfaceRow, Organisation, PortalAddresses, Subject, address_key,
-};
+use crate::desired::{Blocks4, Desired, InterfaceRow, Organisation, Subject, address_key};
 use crate::numbers::Numbers;
-use crate::policy::policy;
+use crate::policy::{policy, portal};
 use crate::problem::Problem;
 use crate::registry::{RECORD_ADDRESS, RECORD_IPV4, RECORD_SUFFIX, Source};
 
@@ -122,7 +120,7 @@ pub fn compile(input: &Input<'_>) -> Result<Compiled, Problem> {
         nets4,
         nets6,
         organisations: organisations(input),
-        portal: PortalAddresses::default(),
+        portal: portal(input.config),
         syn_limit: input.config.daemon.syn_limit,
         pass_all: input.config.daemon.pass_all,
     };

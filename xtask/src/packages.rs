@@ -98,6 +98,7 @@ pub(crate) const DEMO: &[Tool] = &[
     Tool("openssl", "openssl"),
     Tool("curl", "curl"),
     Tool("ethtool", "ethtool"),
+    Tool("dig", "bind9-dnsutils"),
     Tool("chromium", "chromium"),
 ];
 /// Programs that make and boot the test machine.

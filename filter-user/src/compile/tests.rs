@@ -278,9 +278,34 @@ fn policies_are_those_of_the_profile() {
     assert!(policy.mandatory & bit("suicide") != 0 && policy.mandatory & bit("games") == 0);
     assert_eq!(
         (policy.suspicious, policy.flags),
-        (0, filter_common::abi::POLICY_ALLOW_ONLY)
+        (
+            0,
+            filter_common::abi::POLICY_ALLOW_ONLY | filter_common::abi::POLICY_DNS_NXDOMAIN
+        )
     );
     assert_eq!(policy.action, filter_common::verdict::Action::Drop as u32);
+}
+
+#[test]
+fn forbidden_names_lead_to_the_first_portal_of_each_family() {
+    let dir = TempDir::new();
+    let school = |dns: &str| {
+        format!(
+            "[[profiles]]\nid = \"p\"\n{dns}[[organisations]]\nid = \"s\"\nprofile = \"p\"\nprefixes = [\"192.0.2.0/28\"]\n"
+        )
+    };
+    let portal =
+        "[infrastructure]\nportal = [\"198.51.100.80\", \"2001:db8::80\", \"198.51.100.81\"]\n";
+    let desired = |text: &str| Built::new(&dir, text).compile(None).desired;
+    let nxdomain = filter_common::abi::POLICY_DNS_NXDOMAIN;
+    let with = desired(&format!("{}{portal}", school("")));
+    assert_eq!(with.portal.v4, "198.51.100.80".parse().ok());
+    assert_eq!(with.portal.v6, "2001:db8::80".parse().ok());
+    assert_eq!(with.organisations[0].policy.flags & nxdomain, 0);
+    let chosen = desired(&format!("{}{portal}", school("dns = \"nxdomain\"\n")));
+    assert_ne!(chosen.organisations[0].policy.flags & nxdomain, 0);
+    let without = desired(&school("dns = \"portal\"\n"));
+    assert_ne!(without.organisations[0].policy.flags & nxdomain, 0);
 }
 
 #[test]

@@ -210,7 +210,12 @@ pub struct Profile {
     pub deny: Vec<usize>,
     /// Whether a blocked TCP client is reset, or its segment dropped.
     pub reset: bool,
+    /// Whether a forbidden name does not exist in DNS, or leads to the portal.
+    pub nxdomain: bool,
 }
+
+/// Role of the portal's addresses.
+pub const PORTAL: &str = "portal";
 
 /// An address of the provider's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,7 +224,7 @@ pub struct Infrastructure {
     pub address: IpAddr,
     /// Line in the configuration.
     pub line: u32,
-    /// Portal, resolver or other.
+    /// [`PORTAL`], resolver or other.
     pub role: &'static str,
 }
 

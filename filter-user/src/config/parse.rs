@@ -365,6 +365,7 @@ fn profile(
     let allow = section.strings(source, "allow");
     let deny = section.strings(source, "deny");
     let reset = section.choice(source, "action", &[("reset", true), ("drop", false)]);
+    let dns = section.choice(source, "dns", &[("portal", false), ("nxdomain", true)]);
     section.finish(source);
     let profile = Profile {
         id: id.as_ref().map_or_else(String::new, |id| id.value.clone()),
@@ -376,6 +377,7 @@ fn profile(
         allow: local_lists(context.source, "[[profiles]] allow", &allow, registries),
         deny: local_lists(context.source, "[[profiles]] deny", &deny, registries),
         reset: reset.unwrap_or(true),
+        nxdomain: dns.unwrap_or(false),
     };
     Some((id?, profile))
 }

@@ -329,6 +329,7 @@ mod tests {
     fn meeting(reason: Reason, result: u32) -> Meeting {
         let outcome = Outcome {
             reason: reason.number(),
+            action: Action::Reset as u32,
             category: 3,
             entry: 7,
             org: 1,

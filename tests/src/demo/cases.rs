@@ -6,7 +6,7 @@ use std::time::Duration;
 use filter_common::reason::Reason;
 
 use crate::lab::client::Ended;
-use crate::lab::commands::{chromium, curl, openssl_client};
+use crate::lab::commands::{chromium, curl, dig, openssl_client};
 use crate::lab::namespace::Namespace;
 use crate::lab::pki::Authority;
 use crate::lab::topology::{LISTED_NET4, LISTED4, LISTED6, NARROW4, SERVER4, SERVER6, Topology};
@@ -31,6 +31,8 @@ pub(super) enum Program {
     Openssl,
     /// Headless Chromium: its ClientHello holds post-quantum keys and comes in two segments.
     Chromium,
+    /// dig, for an IPv4 address.
+    Dig,
 }
 
 /// What is to become of a request.
@@ -42,6 +44,8 @@ pub(super) enum Expect {
     Reset,
     /// A refused connection.
     Refused,
+    /// This DNS answer.
+    Told(&'static str),
 }
 
 /// A request with what is expected of it.
@@ -70,6 +74,11 @@ const EXACT: &str = "forbidden.example";
 const BELOW: &str = "www.mirror.example";
 /// A name that the education registry lists in a category that the school blocks.
 const EDUCATION: &str = "casino.example";
+
+/// What the resolver answers to every query.
+pub(super) const RESOLVED: &str = "203.0.113.99";
+/// The portal's address.
+pub(super) const PORTAL: &str = "203.0.113.80";
 
 const V4: IpAddr = IpAddr::V4(SERVER4);
 const V6: IpAddr = IpAddr::V6(SERVER6);
@@ -124,6 +133,15 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        title: "DNS: a forbidden name leads to the portal, whichever resolver is asked",
+        cases: &[
+            asked(ALLOWED, V4, RESOLVED, Reason::PassDnsName),
+            asked(EXACT, V4, PORTAL, Reason::BlockUnifiedName),
+            asked(BELOW, V6, PORTAL, Reason::BlockUnifiedName),
+            asked(EDUCATION, V4, PORTAL, Reason::BlockNsorName),
+        ],
+    },
+    Group {
         title: "plain HTTP: judged by its address",
         cases: &[
             Case {
@@ -142,6 +160,10 @@ pub(super) const GROUPS: &[Group] = &[
             neighbour(Program::Curl, EXACT, V4),
             neighbour(Program::Curl, EDUCATION, V6),
             neighbour(Program::Curl, ALLOWED, LISTED),
+            Case {
+                expect: Expect::Told(RESOLVED),
+                ..neighbour(Program::Dig, EXACT, V4)
+            },
             neighbour(Program::Openssl, EDUCATION, MANY),
             neighbour(Program::Chromium, EDUCATION, V4),
         ],
@@ -165,6 +187,14 @@ const fn blocked(program: Program, name: &'static str, to: IpAddr, reason: Reaso
         expect: Expect::Reset,
         reason: Some(reason),
         ..page(program, name, to)
+    }
+}
+
+const fn asked(name: &'static str, to: IpAddr, answer: &'static str, reason: Reason) -> Case {
+    Case {
+        expect: Expect::Told(answer),
+        reason: Some(reason),
+        ..page(Program::Dig, name, to)
     }
 }
 
@@ -206,6 +236,7 @@ impl Case {
                 openssl_client(from, authority, self.name, SocketAddr::new(self.to, 443))
             }
             Program::Chromium => chromium(from, self.name, self.to),
+            Program::Dig => dig(from, self.name, self.to),
         }
     }
 
@@ -215,6 +246,7 @@ impl Case {
             Expect::Page => ended.is_page_of(self.name),
             Expect::Reset => *ended == Ended::Reset,
             Expect::Refused => *ended == Ended::Refused,
+            Expect::Told(answer) => *ended == Ended::Told(answer.to_owned()),
         }
     }
 
@@ -241,8 +273,13 @@ impl Case {
 
     /// The same request where nothing is filtered.
     pub(super) fn unfiltered(self) -> Case {
+        let expect = if self.program == Program::Dig {
+            Expect::Told(RESOLVED)
+        } else {
+            Expect::Page
+        };
         Case {
-            expect: Expect::Page,
+            expect,
             reason: None,
             ..self
         }
@@ -264,6 +301,7 @@ impl Program {
             Program::Curl | Program::CurlPlain => "curl",
             Program::Openssl => "openssl",
             Program::Chromium => "chromium",
+            Program::Dig => "dig",
         }
     }
 }
@@ -274,6 +312,7 @@ impl Expect {
             Expect::Page => "page",
             Expect::Reset => "reset",
             Expect::Refused => "refused",
+            Expect::Told(answer) => answer,
         }
     }
 }

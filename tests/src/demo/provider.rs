@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use filter_common::reason::Reason;
 
-use super::cases::Case;
+use super::cases::{Case, PORTAL};
 use crate::lab::daemon::{CONFIG, Counts, Daemon, Site, growth, program};
 use crate::lab::namespace::Namespace;
 use crate::lab::topology::{EDGE_NEIGHBOUR, EDGE_SCHOOL, SCHOOL_PREFIXES};
@@ -116,6 +116,9 @@ id = "{ORGANISATION}"
 name = "School number one"
 prefixes = ["{ipv4}", "{ipv6}"]
 profile = "pupils"
+
+[infrastructure]
+portal = ["{PORTAL}"]
 "#
     )
 }

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::cases::{Case, GROUPS, Who};
+use super::cases::{Case, GROUPS, RESOLVED, Who};
 use super::provider::{Counted, Provider};
 use super::table::{Row, heading};
 use crate::lab::client::Ended;
 use crate::lab::daemon::Counts;
 use crate::lab::pki::Authority;
+use crate::lab::resolver::Resolver;
 use crate::lab::server::Server;
 use crate::lab::topology::{Topology, UPLINK};
 
@@ -25,6 +26,7 @@ struct Stage {
     topology: Topology,
     authority: Authority,
     _servers: [Server; 2],
+    _resolver: Resolver,
 }
 
 /// Runs the demo and prints its table. Gives the number of requests that did not end as expected.
@@ -71,10 +73,11 @@ impl Stage {
     fn set(filter: Filter) -> anyhow::Result<Stage> {
         say("making the namespaces school, neighbour, edge and internet");
         let topology = Topology::new()?;
-        say("starting a TLS server that answers to every name, and an HTTP server");
+        say("starting a TLS server that answers to every name, an HTTP server and a resolver");
         let authority = Authority::new()?;
         let tls = Server::tls(&topology.internet, 443, &authority)?;
         let http = Server::http(&topology.internet, 80)?;
+        let resolver = Resolver::new(&topology.internet, RESOLVED.parse()?)?;
         let provider = match filter {
             Filter::Absent => None,
             Filter::Attached => {
@@ -87,6 +90,7 @@ impl Stage {
             topology,
             authority,
             _servers: [tls, http],
+            _resolver: resolver,
         })
     }
 

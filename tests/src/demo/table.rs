@@ -24,7 +24,10 @@ pub(super) fn heading() -> String {
 impl Row<'_> {
     /// The row.
     pub(super) fn text(&self) -> String {
-        let seen = self.ended.word();
+        let seen = match self.ended {
+            Ended::Told(answer) => answer,
+            ended => ended.word(),
+        };
         let seconds = format!("{:.2} s", self.took.as_secs_f64());
         let mark = if self.right { ' ' } else { '!' };
         let (client, name) = (self.case.client(), self.case.asks_for());
@@ -37,5 +40,5 @@ impl Row<'_> {
 }
 
 fn line([client, name, expected, seen, counted, time]: [&str; 6]) -> String {
-    format!("{client:<18} {name:<27} {expected:<8} {seen:<8} {counted:<24} {time:>7}")
+    format!("{client:<18} {name:<27} {expected:<13} {seen:<13} {counted:<24} {time:>7}")
 }

@@ -24,6 +24,8 @@ pub enum Ended {
     Refused,
     /// Nothing came within the time.
     Silence,
+    /// A DNS answer: an address, or the code that says why there is none.
+    Told(String),
     /// Anything else.
     Other(String),
 }
@@ -43,6 +45,7 @@ impl Ended {
             Ended::Reset => "reset",
             Ended::Refused => "refused",
             Ended::Silence => "silence",
+            Ended::Told(_) => "told",
             Ended::Other(_) => "other",
         }
     }

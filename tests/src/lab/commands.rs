@@ -104,6 +104,30 @@ fn last_line(text: &str) -> &str {
         .unwrap_or_default()
 }
 
+/// Asks the resolver at `to` for the IPv4 address of `name` with dig.
+///
+/// # Errors
+/// dig is missing. What becomes of the query is no error.
+pub fn dig(namespace: &Namespace, name: &str, to: IpAddr) -> anyhow::Result<(Ended, Duration)> {
+    let mut command = namespace.command("dig");
+    command.args(["+tries=1", "+time=3", "+noall", "+comments", "+answer"]);
+    command.args([&format!("@{to}"), name, "A"]);
+    let done = process::run(command, Duration::from_secs(8))?;
+    let mut words = done.stdout.lines().filter(|line| !line.starts_with(';'));
+    let address = words.find_map(|line| line.split_once("\tA\t").map(|(_, address)| address));
+    let code = done.stdout.split_once("status: ").map(|(_, rest)| rest);
+    let code = code
+        .and_then(|rest| rest.split_once(','))
+        .map(|(code, _)| code);
+    let ended = match (done.code, address, code) {
+        (Some(0), Some(address), Some("NOERROR")) => Ended::Told(address.trim().to_owned()),
+        (Some(0), None, Some(code)) => Ended::Told(code.to_owned()),
+        (Some(9) | None, ..) => Ended::Silence,
+        _ => Ended::Other(format!("dig: {}", done.stdout.trim())),
+    };
+    Ok((ended, done.took))
+}
+
 /// Loads `https://name/` with headless Chromium, every name resolved to `to`, in a profile of its
 /// own.
 ///

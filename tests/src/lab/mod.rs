@@ -13,6 +13,7 @@ pub mod namespace;
 pub mod nobody;
 pub mod pki;
 pub mod process;
+pub mod resolver;
 pub mod scene;
 pub mod server;
 pub mod storm;

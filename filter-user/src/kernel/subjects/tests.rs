@@ -1,3 +1,5 @@
+//! Updates of names and addresses, against a comparison of every key.
+
 use filter_common::abi::{Class, Tiers};
 use filter_common::table::finish;
 
