@@ -312,6 +312,24 @@ pub struct OrgRate {
     pub syns: u32,
 }
 
+/// A row of `GRANTS`: see `grant`. Only the daemon writes it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GrantSet {
+    /// Grants, way by way; a key of 0 is free.
+    pub ways: [Grant; WAYS],
+}
+
+/// A grant. The client's address is in it only as a part of the keyed hash.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// `grant::grant_key`.
+    pub key: u64,
+    /// Monotonic clock in nanoseconds at which it ends.
+    pub until_ns: u64,
+}
+
 /// What became of the last packet of an enrolled organisation, on this processor: replay and tests
 /// read it back after each run. Holds no address.
 #[repr(C)]
@@ -431,6 +449,7 @@ const _: () = {
     assert!(size_of::<OrgRate>() == 8);
     assert!(size_of::<Portal>() == 32);
     assert!(size_of::<Message>() == 1032);
+    assert!(size_of::<GrantSet>() == 64);
     assert!(size_of::<Outcome>() == 32);
     assert!(size_of::<Scratch>() == 264);
     assert!(size_of::<OrgCounters>() == 512);

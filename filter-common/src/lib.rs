@@ -14,6 +14,7 @@ pub mod abi;
 pub mod bytes;
 pub mod dns;
 pub mod flow;
+pub mod grant;
 pub mod identify;
 mod judge;
 pub mod limits;

@@ -71,6 +71,11 @@ pub const ORG4_PAGES_MAX: u32 = 512;
 pub const ORG_IPV4_ADDRESSES_MAX: u64 = 1 << 12;
 /// Widest enrolment of one organisation, all its IPv6 prefixes together: a /40, counted in /64.
 pub const ORG_IPV6_SUBNETS_MAX: u64 = 1 << 24;
+/// Sets of grants ("continue"), four in each: 16,384 at once in 256 KiB. A grant lasts a quarter of an hour
+/// at most; where a set is full the one that ends first gives way, and its person is asked again.
+pub const GRANT_SETS: u32 = 4096;
+/// Longest grant in seconds.
+pub const GRANT_SECONDS_MAX: u32 = 15 * 60;
 /// Room for reason counters of an organisation: reasons in use are fewer (see `reason`).
 pub const REASONS: usize = 64;
 /// Categories: a number below 64, never reused.

@@ -116,7 +116,8 @@ fn consider_class<W: World>(world: &mut W, class: u32, entry: u32, len: u32, exa
     world.facts().best.consider(suffix, entry, len);
 }
 
-/// Asks for the decision; the outcome gets its category and entry. 0: nothing decides yet.
+/// Asks for the decision; the outcome gets its category and entry. 0: nothing decides yet. Where the
+/// decision is a warning, and only there, a grant of the client lifts it.
 #[inline(always)]
 pub fn decide_into_outcome<W: World>(world: &mut W, moment: Moment) -> u32 {
     let facts = world.facts();
@@ -125,6 +126,17 @@ pub fn decide_into_outcome<W: World>(world: &mut W, moment: Moment) -> u32 {
         return Reason::RefuseInternal.number();
     };
     let decision = decide(&best, policy, bypass, moment);
+    if best.step == Step::Warn as u32
+        && let Some(Reason::WarnAddress | Reason::WarnName) = decision.reason
+        && world.call_granted(decision.entry) != 0
+    {
+        // A name may follow, and meet another entry.
+        if moment as u8 == Moment::Address as u8 {
+            return 0;
+        }
+        world.facts().outcome.entry = decision.entry;
+        return Reason::PassGrant.number();
+    }
     let outcome = &mut world.facts().outcome;
     match decision.reason {
         Some(reason) => {

@@ -5,8 +5,8 @@
 )]
 
 use crate::abi::{
-    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface,
-    NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Portal, Scratch,
+    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, GrantSet, HelloSlot,
+    Interface, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Portal, Scratch,
 };
 
 macro_rules! pod {
@@ -26,6 +26,7 @@ pod!(
     Class,
     Control,
     FlowSet,
+    GrantSet,
     HelloSlot,
     Interface,
     NetEntry,

@@ -74,6 +74,8 @@ reasons! {
     PassNoFlow = 15, "pass_no_flow", Pass;
     /// The operator's switch that passes everything is on.
     PassAll = 16, "pass_all", Pass;
+    /// Warned of, and the client's address has a grant: a person read the warning and goes on.
+    PassGrant = 17, "pass_grant", Pass;
     /// DNS query for a name that no entry and no policy forbids.
     PassDnsName = 18, "pass_dns_name", Pass;
     /// DNS message to port 53 that asks for no name of the Internet: the root, another class, an answer, another operation.

@@ -5,6 +5,7 @@ use crate::abi::{
     Policy, Scratch,
 };
 use crate::bytes::Packet;
+use crate::grant::granted;
 use crate::identify::link_into_facts;
 use crate::limits::{NAME_BUF, STEPS_MAX};
 use crate::lookup::{net_found, subject_found};
@@ -99,6 +100,8 @@ pub trait World: Sized {
     fn net6_bloom(&self, word: u32) -> Option<u64>;
     /// The longest match of the destination address in `NET6`.
     fn net6(&mut self) -> Option<NetEntry>;
+    /// The end of the grant with this key, by [`crate::grant::find_grant`]; 0: there is none.
+    fn grant_until(&self, key: u64) -> u64;
     /// A row of `ORG_RATES`.
     fn org_rate(&mut self, org: u32) -> Option<&mut OrgRate>;
 
@@ -156,6 +159,10 @@ pub trait World: Sized {
     /// [`dns::query`].
     fn call_query(&mut self) -> u32 {
         dns::query(self)
+    }
+    /// [`granted`], as 0 or 1.
+    fn call_granted(&mut self, entry: u32) -> u32 {
+        granted(self, entry) as u32
     }
     /// [`flow::syn`].
     fn call_syn(&mut self) -> u32 {

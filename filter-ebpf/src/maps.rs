@@ -7,10 +7,10 @@
 use aya_ebpf::btf_maps::{Array, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use filter_common::abi::{
-    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface,
-    Message, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Policy, Portal, Scratch,
+    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, GrantSet, HelloSlot,
+    Interface, Message, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Policy, Portal, Scratch,
 };
-use filter_common::limits::{INTERFACES as INTERFACE_ROWS, REASONS};
+use filter_common::limits::{GRANT_SETS, INTERFACES as INTERFACE_ROWS, REASONS};
 
 /// `BPF_F_MMAPABLE`, `linux/bpf.h`, kernel 5.5.
 const MMAPABLE: usize = 1 << 10;
@@ -87,6 +87,9 @@ pub(crate) static FLOW_TAGS: Array<u64, 1024, MMAPABLE> = Array::new();
 /// Unfinished ClientHellos, four rows a set; the number of sets is a power of two.
 #[btf_map]
 pub(crate) static HELLOS: Array<HelloSlot, 1024, MMAPABLE> = Array::new();
+/// Grants: who was warned and goes on, until when.
+#[btf_map]
+pub(crate) static GRANTS: Array<GrantSet, { GRANT_SETS as usize }, MMAPABLE> = Array::new();
 /// Where forbidden names lead.
 #[btf_map]
 pub(crate) static PORTAL: Array<Portal, 1, MMAPABLE> = Array::new();

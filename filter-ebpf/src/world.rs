@@ -9,6 +9,7 @@ use filter_common::abi::{
     Bucket, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot, Interface, NetEntry, Org,
     Org6SplitKey, OrgRate, Policy, Scratch,
 };
+use filter_common::grant::{find_grant, grant_set};
 use filter_common::limits::{MESSAGE_MASK, NAME_BUF, WAYS};
 use filter_common::world::World;
 
@@ -275,6 +276,16 @@ impl World for KernelWorld {
         maps::NET6.get(&Key::new(128, address)).copied()
     }
     #[inline(always)]
+    fn grant_until(&self, key: u64) -> u64 {
+        let Some(set) = maps::GRANTS.get_ptr(grant_set(key)) else {
+            return 0;
+        };
+        let words = set.cast::<u64>();
+        // SAFETY: a map value of eight aligned words, of which `find_grant` reads each by its place.
+        // Volatile, so that the reads stay in their order.
+        find_grant(key, |word| unsafe { words.add(word).read_volatile() })
+    }
+    #[inline(always)]
     fn org_rate(&mut self, org: u32) -> Option<&mut OrgRate> {
         let row = maps::ORG_RATES.get_ptr_mut(org)?;
         // SAFETY: a map value; other processors may change its integers meanwhile, which is said of it.
@@ -400,6 +411,10 @@ impl World for KernelWorld {
     #[inline(always)]
     fn call_query(&mut self) -> u32 {
         parts::query(self.ctx)
+    }
+    #[inline(always)]
+    fn call_granted(&mut self, entry: u32) -> u32 {
+        parts::granted(entry)
     }
     #[inline(always)]
     fn call_syn(&mut self) -> u32 {

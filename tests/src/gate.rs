@@ -15,7 +15,7 @@ use filter_user::kernel::run::{FRAME_MIN, XDP_PASS, run};
 use filter_user::kernel::tables::Maps;
 use filter_user::kernel::{OBJECT, Seed, Sizes, Tables};
 
-use crate::cases::Want;
+use crate::cases::{Grant, Want};
 use crate::setup::Setup;
 
 /// Seed of the tests' keys. Any would do; a fixed one makes failures repeat.
@@ -181,6 +181,14 @@ impl Gate {
         control.flags &= !CONTROL_DRAIN;
         control.flags |= u32::from(drain) * CONTROL_DRAIN;
         self.tables.set_control(control);
+    }
+
+    /// Puts these grants in place of those that stand.
+    pub fn set_grants(&self, grants: &[Grant]) {
+        self.tables.grants.clear();
+        for grant in grants {
+            self.tables.grants.add(grant.key(SEED), grant.until_ns);
+        }
     }
 
     /// Number of a school by its id.

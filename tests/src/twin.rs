@@ -27,6 +27,8 @@ use filter_common::world::World;
 use filter_user::desired::{Blocks4, Desired, FlowSizes, MplsReply};
 use ipnet::IpNet;
 
+use crate::cases::Grant;
+
 /// A table of two-choice buckets, filled first come, first served; it doubles until all fit.
 #[derive(Clone, Debug, Default)]
 struct Buckets {
@@ -115,6 +117,7 @@ pub struct Twin {
     flow_tags: Vec<u64>,
     hellos: Vec<HelloSlot>,
     rates: Vec<OrgRate>,
+    grants: BTreeMap<u64, u64>,
     facts: Scratch,
     opened: usize,
     portal: Portal,
@@ -206,6 +209,7 @@ impl Twin {
             flow_tags: vec![0; sizes.flows as usize / 4],
             hellos: vec![zeroed_hello(); sizes.hellos as usize],
             rates: Vec::new(),
+            grants: BTreeMap::new(),
             facts: zeroed_scratch(),
             opened: 0,
             portal: desired.portal.row(),
@@ -324,6 +328,13 @@ impl Twin {
     pub fn set_drain(&mut self, drain: bool) {
         self.control.flags &= !CONTROL_DRAIN;
         self.control.flags |= u32::from(drain) * CONTROL_DRAIN;
+    }
+
+    /// Puts these grants in place of those that stand.
+    pub fn set_grants(&mut self, grants: &[Grant]) {
+        let seed = self.control.seed;
+        let keyed = grants.iter().map(|grant| (grant.key(seed), grant.until_ns));
+        self.grants = keyed.collect();
     }
 
     /// Judges a frame; `None`: nobody's.
@@ -490,6 +501,9 @@ impl<'a> World for Hand<'a> {
     }
     fn net6(&mut self) -> Option<NetEntry> {
         self.twin.longest_net(ipv6(self.twin.facts.destination))
+    }
+    fn grant_until(&self, key: u64) -> u64 {
+        self.twin.grants.get(&key).copied().unwrap_or(0)
     }
     fn org_rate(&mut self, org: u32) -> Option<&mut OrgRate> {
         self.twin.rates.get_mut(org as usize)

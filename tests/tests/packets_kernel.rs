@@ -94,8 +94,10 @@ fn run_case(gate: &mut Gate, case: &Case) -> Vec<String> {
     gate.clear_flows();
     gate.apply(&case.setup).unwrap();
     gate.set_drain(case.drain);
+    gate.set_grants(&case.grants);
     let mut twin = Twin::new(&case.setup.desired(SEED), SMALL, SEED);
     twin.set_drain(case.drain);
+    twin.set_grants(&case.grants);
     let before = gate.totals().unwrap();
     let mut expected = Totals::default();
     let mut wrong = Vec::new();

@@ -131,6 +131,8 @@ impl Filter {
             && layout.is_ours(&found.maps, options.seed, options.flows)
         {
             let generation = Generation::open(&pins.generation(found.number))?;
+            // Entries have other numbers from now on, which old grants must not meet.
+            generation.tables().grants.clear();
             let mut filter = Filter {
                 options,
                 pins,
@@ -205,6 +207,8 @@ impl Filter {
             desired,
             attachments,
         )?;
+        let (grants, old) = (&generation.tables().grants, self.generation.tables());
+        grants.take_over(&old.grants);
         (self.number, self.generation) = (number, generation);
         self.remove_others()?;
         Ok(report)

@@ -261,6 +261,7 @@ pub fn fill(tables: &Tables) -> Vec<Fill> {
         level("ORG6", blocks),
         level("FLOWS", flows_in_use(tables)),
         level("HELLOS", hellos_in_use(tables)),
+        level("GRANTS", tables.grants.fill()),
     ]
 }
 

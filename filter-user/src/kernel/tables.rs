@@ -10,10 +10,11 @@ use filter_common::abi::{
     ABI, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface,
     NetEntry, Org, Org6SplitKey, OrgRate, Policy, Portal,
 };
-use filter_common::limits::{IDLE_MS, INTERFACES, WAYS};
+use filter_common::limits::{GRANT_SETS, IDLE_MS, INTERFACES, WAYS};
 
 use super::Seed;
 use super::error::KernelError;
+use super::grants::Grants;
 use super::memory::Array;
 use super::sizes::Sizes;
 use super::trie::Trie;
@@ -29,7 +30,7 @@ const HELLO_WAYS: u32 = 4;
 const _: () = assert!(WAYS == HELLO_WAYS as usize);
 
 /// Every map of a generation by name.
-pub const MAP_NAMES: [&str; 31] = [
+pub const MAP_NAMES: [&str; 32] = [
     "CONTROL",
     "INTERFACES",
     "VLAN_REALMS",
@@ -53,6 +54,7 @@ pub const MAP_NAMES: [&str; 31] = [
     "FLOWS",
     "FLOW_TAGS",
     "HELLOS",
+    "GRANTS",
     "ORG_RATES",
     "PORTAL",
     "MESSAGE",
@@ -99,6 +101,7 @@ pub struct Tables {
     pub flows: Array<FlowSet>,
     pub flow_tags: Array<u64>,
     pub hellos: Array<HelloSlot>,
+    pub grants: Grants,
     pub org_rates: Array<OrgRate>,
     pub portal: Array<Portal>,
     pub category_counters: Array<CategoryCounters>,
@@ -157,6 +160,7 @@ impl Tables {
             flows: Array::heap(sizes.flow_sets),
             flow_tags: Array::heap(sizes.flow_sets),
             hellos: Array::heap(sizes.hello_rows),
+            grants: Grants::new(Array::heap(GRANT_SETS)),
             org_rates: Array::heap(sizes.orgs),
             portal: Array::heap(1),
             category_counters: Array::heap(sizes.orgs),
@@ -194,6 +198,7 @@ impl Tables {
             flows: array(maps, "FLOWS")?,
             flow_tags: array(maps, "FLOW_TAGS")?,
             hellos: array(maps, "HELLOS")?,
+            grants: Grants::new(array(maps, "GRANTS")?),
             org_rates: array(maps, "ORG_RATES")?,
             portal: array(maps, "PORTAL")?,
             category_counters: array(maps, "CATEGORY_COUNTERS")?,

@@ -7,9 +7,11 @@
     reason = "test support: a frame that is too short is a mistake in the case, which a panic shows"
 )]
 
+use filter_common::grant::grant_key;
 use filter_common::reason::Reason;
 use filter_common::rule::CATEGORY_NONE;
 use filter_common::verdict::{Action, Verdict};
+use filter_user::kernel::grants::halves;
 
 use crate::dns::Told;
 use crate::frames::Path;
@@ -18,6 +20,7 @@ use crate::setup::{School, Setup};
 
 pub mod dns;
 pub mod flows;
+mod grants;
 pub mod links;
 pub mod lists;
 pub mod network;
@@ -142,6 +145,30 @@ pub struct Step {
     pub want: Want,
 }
 
+/// A grant that stands before a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Id of the school.
+    pub school: &'static str,
+    /// Address of the client.
+    pub address: &'static str,
+    /// The entry, by its place in the setup.
+    pub entry: usize,
+    /// Its end by the monotonic clock, in nanoseconds.
+    pub until_ns: u64,
+}
+
+impl Grant {
+    /// Its key in `GRANTS`.
+    #[must_use]
+    pub fn key(&self, seed: u64) -> u64 {
+        let address = self.address.parse().expect("addresses in cases are sound");
+        let school = filter_common::name::org_id_key(seed, self.school.as_bytes());
+        let entry = crate::setup::entry_number(self.entry);
+        grant_key(seed, school, halves(address), entry)
+    }
+}
+
 /// A row of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
@@ -151,6 +178,8 @@ pub struct Case {
     pub setup: Setup,
     /// Whether flows are being handed to a new program meanwhile.
     pub drain: bool,
+    /// Grants that stand.
+    pub grants: Vec<Grant>,
     /// Frames in order.
     pub steps: Vec<Step>,
 }
@@ -163,6 +192,7 @@ impl Case {
             what: what.into(),
             setup: world(),
             drain: false,
+            grants: Vec::new(),
             steps: Vec::new(),
         }
     }
@@ -171,6 +201,13 @@ impl Case {
     #[must_use]
     pub fn in_setup(self, setup: Setup) -> Case {
         Case { setup, ..self }
+    }
+
+    /// The same with a grant.
+    #[must_use]
+    pub fn granting(mut self, grant: Grant) -> Case {
+        self.grants.push(grant);
+        self
     }
 
     /// The same with one more frame.
@@ -191,6 +228,7 @@ pub fn all() -> Vec<Case> {
         tcp::table(),
         flows::table(),
         dns::table(),
+        grants::table(),
     ];
     tables.into_iter().flatten().collect()
 }
