@@ -45,6 +45,8 @@ pub struct Book<'a> {
     pub numbers: &'a Numbers,
     /// State in force.
     pub compiled: &'a Compiled,
+    /// Whether the text of lines is read from the files again.
+    pub with_text: bool,
 }
 
 /// Of the entries of one subject, the one that decides with `reason`: where the education registry is
@@ -145,7 +147,9 @@ impl Book<'_> {
         hits.into_iter().nth(at).map(|hit| hit.origin)
     }
 
-    fn net_of(&self, entry: u32) -> Option<IpNet> {
+    /// The prefix with this entry number.
+    #[must_use]
+    pub fn net_of(&self, entry: u32) -> Option<IpNet> {
         let desired = &self.compiled.desired;
         let v4 = desired
             .nets4
@@ -163,7 +167,8 @@ impl Book<'_> {
 
     fn hit(&self, source: &Source, line: u32, suffix: bool) -> Hit {
         let path = &source.file.reading.path;
-        let untouched = crate::registry::stamp(path).is_ok_and(|now| now == source.file.stamp);
+        let untouched = self.with_text
+            && crate::registry::stamp(path).is_ok_and(|now| now == source.file.stamp);
         let text = if untouched {
             lines::line_of(path, line).ok().flatten()
         } else {

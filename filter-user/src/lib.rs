@@ -16,6 +16,7 @@ pub mod normalise;
 pub mod numbers;
 pub mod output;
 pub mod policy;
+mod portal;
 pub mod problem;
 pub mod registry;
 pub mod replay;

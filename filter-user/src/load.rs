@@ -137,6 +137,7 @@ impl Everything {
             sources: &self.sources,
             numbers: &self.numbers,
             compiled: &self.compiled,
+            with_text: true,
         }
     }
 

@@ -3,10 +3,11 @@
 mod enrol;
 mod organisations;
 mod parse;
+mod portal;
 pub mod reader;
 mod registries;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -46,6 +47,8 @@ pub struct Config {
     pub profiles: Vec<Profile>,
     /// Portal, resolvers and other infrastructure.
     pub infrastructure: Vec<Infrastructure>,
+    /// The block page, where there is one.
+    pub portal: Option<Portal>,
     /// How much of the address space is enrolled.
     pub enrolled: Enrolled,
 }
@@ -226,6 +229,29 @@ pub struct Infrastructure {
     pub line: u32,
     /// [`PORTAL`], resolver or other.
     pub role: &'static str,
+}
+
+/// The block page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Portal {
+    /// Line in the configuration.
+    pub line: u32,
+    /// Where it listens.
+    pub listen: Vec<SocketAddr>,
+    /// The address that IPv4 clients are sent to.
+    pub address4: Option<Ipv4Addr>,
+    /// The address that IPv6 clients are sent to.
+    pub address6: Option<Ipv6Addr>,
+    /// A name that people can type.
+    pub host: Option<String>,
+    /// The provider.
+    pub name: String,
+    /// How the provider is reached.
+    pub contact: String,
+    /// How to object.
+    pub appeal: String,
+    /// Minutes that a "continue" lasts.
+    pub grant_minutes: u32,
 }
 
 impl Config {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::organisations::{check_realms, infrastructure, organisations};
+use super::portal::{always_reachable, portal};
 use super::reader::{At, Section, Source};
 use super::registries::registries;
 use super::{
@@ -44,7 +45,11 @@ pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     let registries = registries(&mut root, &mut context);
     let profiles = profiles(&mut root, &mut context, &registries);
     let mut organisations = organisations(&mut root, &mut context, &profiles);
-    let infrastructure = infrastructure(&mut root, &mut context);
+    let mut infrastructure = infrastructure(&mut root, &mut context);
+    let portal = portal(&mut root, &mut context);
+    if let Some(portal) = &portal {
+        always_reachable(portal, &mut infrastructure);
+    }
     check_realms(context.source, &interfaces, &organisations);
     let enrolled = enrol::check(context.source, &organisations);
     organisations.sort_by(|left, right| left.id.cmp(&right.id));
@@ -63,6 +68,7 @@ pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
         organisations,
         profiles,
         infrastructure,
+        portal,
         enrolled,
     })
 }

@@ -180,3 +180,80 @@ fn forty_thousand_organisations_are_read_fast() {
     let config = Config::from_text(Path::new("s.toml"), &text).unwrap();
     assert_eq!(config.enrolled.organisations, 40_002);
 }
+
+const PORTAL: &str = r#"
+[portal]
+listen = ["198.51.100.80:80", "[2001:db8:ffff::80]:80"]
+address = ["198.51.100.80", "2001:db8:ffff::80"]
+host = "Filter.Example"
+name = "Provider"
+"#;
+
+#[test]
+fn portal_is_read_and_always_reachable() {
+    let text = format!("{GOOD}{PORTAL}");
+    let config = Config::from_text(Path::new("dir/s.toml"), &text).unwrap();
+    let portal = config.portal.unwrap();
+    assert_eq!(portal.listen.len(), 2);
+    assert_eq!(portal.host.as_deref(), Some("filter.example"));
+    assert_eq!(portal.grant_minutes, 15);
+    let known = config.infrastructure.iter();
+    let known: Vec<String> = known
+        .map(|known| format!("{} {}", known.role, known.address))
+        .collect();
+    let wanted = [
+        "portal 198.51.100.80",
+        "portal 2001:db8:ffff::80",
+        "resolvers 198.51.100.53",
+    ];
+    assert_eq!(known, wanted);
+    let both = text.replace(
+        "[infrastructure]",
+        "[infrastructure]\nportal = [\"198.51.100.80\"]",
+    );
+    let config = Config::from_text(Path::new("dir/s.toml"), &both).unwrap();
+    assert_eq!(config.infrastructure.len(), 3, "named twice, there once");
+}
+
+#[test]
+fn mistakes_in_the_portal_are_told_with_their_line() {
+    let wrong = |from: &str, to: &str| {
+        let found = problems(&format!("{GOOD}{}", PORTAL.replace(from, to)));
+        assert_eq!(found.len(), 1, "{to}: {found:?}");
+        found.into_iter().next().unwrap_or_default()
+    };
+    let start = GOOD.lines().count() + 2;
+    let at = |line: usize| format!("dir/s.toml:{}: ", start + line);
+    for (from, to, line, what) in [
+        ("198.51.100.80:80", "198.51.100.80:443", 1, "must refuse"),
+        (
+            "198.51.100.80:80",
+            "198.51.100.80",
+            1,
+            "no address and port",
+        ),
+        (
+            "2001:db8:ffff::80\"]\nh",
+            "0.0.0.0\"]\nh",
+            2,
+            "no host's address",
+        ),
+        ("2001:db8:ffff::80\"]\nh", "1.2.3.4\"]\nh", 2, "same family"),
+        ("Filter.Example", "http://x/", 3, "no host name"),
+        ("name", "nmae", 4, "did you mean name?"),
+        (
+            "name = \"Provider\"",
+            "grant_minutes = 16",
+            4,
+            "out of bounds",
+        ),
+    ] {
+        let found = wrong(from, to);
+        assert!(found.starts_with(&at(line)), "{to}: {found}");
+        assert!(found.contains(what), "{to}: {found}");
+    }
+    let long = "x".repeat(121);
+    assert!(wrong("Provider", &long).contains("longer than 120"));
+    let lonely = problems(&format!("{GOOD}[portal]\n"));
+    assert!(lonely[0].contains("has no listen") && lonely[1].contains("has no address"));
+}

@@ -9,9 +9,11 @@ use tracing::{error, info, warn};
 
 use super::gate::{self, Refused};
 use crate::cli::Exit;
+use crate::config::Config;
 use crate::kernel::Filter;
 use crate::kernel::filter::Report;
 use crate::load::{Before, Everything};
+use crate::portal::{Slot, View};
 use crate::problem::Problem;
 use crate::registry::load::{Freshness, Summary};
 use crate::registry::progress::Progress;
@@ -30,6 +32,8 @@ pub(super) struct Core {
     state_dir: StateDir,
     state: State,
     seed: u64,
+    /// Where the portal finds what is in force.
+    pub(super) portal: Slot,
 }
 
 /// What a reload reads, without holding up those who ask meanwhile.
@@ -74,6 +78,7 @@ impl Core {
             seed: state_dir.seed()?,
             state: state_dir.load(),
             state_dir,
+            portal: Slot::default(),
         })
     }
 
@@ -148,7 +153,16 @@ impl Core {
             // Filtering does not depend on it: the next start makes a larger update.
             warn!("{problem}");
         }
-        self.everything = Some(Arc::new(everything));
+        let everything = Arc::new(everything);
+        if let Some(filter) = &self.filter
+            && everything.config.portal.is_some()
+        {
+            let numbers = gate::organisation_numbers(filter, &everything.config);
+            let grants = filter.generation().tables().grants.clone();
+            self.portal
+                .put(View::new(Arc::clone(&everything), &numbers, grants));
+        }
+        self.everything = Some(everything);
     }
 
     /// Left-out lines, and settings that only a restart changes.
@@ -165,6 +179,10 @@ impl Core {
             || old.state_dir != new.state_dir
             || old.socket != new.socket
             || old.sizes != new.sizes;
+        let listen = |config: &Config| config.portal.as_ref().map(|portal| portal.listen.clone());
+        if listen(&before.config) != listen(&everything.config) {
+            notes.push("[portal] listen changes with the next start".to_owned());
+        }
         if fixed {
             notes.push(
                 "[daemon] directories, socket and table sizes change with the next start"

@@ -14,7 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::cli::{Exit, Failure};
-use crate::config::{Config, Daemon};
+use crate::config::{self, Config, Daemon};
+use crate::portal::{self, Portal};
 use crate::registry::progress::Progress;
 use crate::state::StateDir;
 
@@ -27,7 +28,11 @@ use self::server::Server;
 /// # Errors
 /// Nothing could be brought into force and nothing was in force.
 pub fn run(file: &Path) -> Result<Exit, Failure> {
-    let settings = Config::load(file)?.daemon;
+    let Config {
+        daemon: settings,
+        portal,
+        ..
+    } = Config::load(file)?;
     let Some(_lock) = take_lock(&settings)? else {
         let message = format!("another daemon runs in {}", settings.runtime_dir.display());
         return Err(Failure::new(Exit::Problem, message));
@@ -41,7 +46,7 @@ pub fn run(file: &Path) -> Result<Exit, Failure> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(serve(core, &settings))
+    runtime.block_on(serve(core, &settings, portal))
 }
 
 fn take_lock(settings: &Daemon) -> Result<Option<Lock>, Failure> {
@@ -83,7 +88,11 @@ fn start(core: &mut Core) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn serve(core: Core, settings: &Daemon) -> Result<Exit, Failure> {
+async fn serve(
+    core: Core,
+    settings: &Daemon,
+    portal: Option<config::Portal>,
+) -> Result<Exit, Failure> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -94,6 +103,9 @@ async fn serve(core: Core, settings: &Daemon) -> Result<Exit, Failure> {
         );
         Failure::new(Exit::Problem, message)
     })?;
+    if let Some(portal) = portal {
+        portal::http::spawn(Portal::new(portal, core.portal.clone())?);
+    }
     let server = Server::new(core);
     tokio::spawn(server.clone().serve(listener));
     notify::notify("READY=1");

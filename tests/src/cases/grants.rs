@@ -42,95 +42,53 @@ fn named(what: &str, number: u16, name: &str, grant: Grant, want: Want) -> Case 
 fn names() -> Vec<Case> {
     let warned = || Want::of(Reason::WarnName).category(5);
     let goes_on = |entry| Want::of(Reason::PassGrant).decided_by(entry);
-    let expired = Grant {
-        until_ns: 1,
-        ..grant(WARNED)
+    let other = |change: fn(&mut Grant)| {
+        let mut other = grant(WARNED);
+        change(&mut other);
+        other
     };
-    let other_address = Grant {
-        address: "10.0.0.6",
-        ..grant(WARNED)
-    };
-    let mapped = Grant {
-        address: "::10.0.0.5",
-        ..grant(WARNED)
-    };
-    let other_school = Grant {
-        school: "two",
-        ..grant(WARNED)
-    };
-    let of = |what: &str, number, name: &str, grant, want| named(what, number, name, grant, want);
-    vec![
-        of(
+    let (name, below) = ("warned.example", "www.warned.example");
+    let suspicious = "suspicious.example";
+    let expired = other(|grant| grant.until_ns = 1);
+    let address = other(|grant| grant.address = "10.0.0.6");
+    let ipv6 = other(|grant| grant.address = "::10.0.0.5");
+    let school = other(|grant| grant.school = "two");
+    let rows = [
+        ("granted", name, grant(WARNED), goes_on(WARNED)),
+        ("granted below", below, grant(WARNED), goes_on(WARNED)),
+        (
             "granted",
-            0,
-            "warned.example",
-            grant(WARNED),
-            goes_on(WARNED),
-        ),
-        of(
-            "granted below",
-            1,
-            "www.warned.example",
-            grant(WARNED),
-            goes_on(WARNED),
-        ),
-        of(
-            "a suspicious name",
-            2,
-            "suspicious.example",
+            suspicious,
             grant(SUSPICIOUS),
             goes_on(SUSPICIOUS),
         ),
-        of("expired", 3, "warned.example", expired, warned()),
-        of(
-            "of another address",
-            4,
-            "warned.example",
-            other_address,
-            warned(),
-        ),
-        of(
-            "of an IPv6 address that ends alike",
-            5,
-            "warned.example",
-            mapped,
-            warned(),
-        ),
-        of(
-            "of another school",
-            6,
-            "warned.example",
-            other_school,
-            warned(),
-        ),
-        of(
-            "for another entry",
-            7,
-            "warned.example",
-            grant(SUSPICIOUS),
-            warned(),
-        ),
-        of(
-            "unified registry",
-            8,
-            "unified.example",
-            grant(UNIFIED),
-            Want::of(Reason::BlockUnifiedName).category(7),
-        ),
-        of(
-            "a mandatory category",
-            9,
-            "mandatory.example",
-            grant(MANDATORY),
-            Want::of(Reason::BlockNsorName).category(9),
-        ),
-        of(
-            "a blocked category",
-            10,
-            "nsor.example",
-            grant(BLOCKED),
-            Want::of(Reason::BlockNsorName).category(3),
-        ),
+        ("expired", name, expired, warned()),
+        ("granted to another address", name, address, warned()),
+        ("granted to an IPv6 address", name, ipv6, warned()),
+        ("granted to another school", name, school, warned()),
+        ("granted another entry", name, grant(SUSPICIOUS), warned()),
+    ];
+    let rows = (0..).zip(rows);
+    rows.map(|(number, (what, name, grant, want))| named(what, number, name, grant, want))
+        .collect()
+}
+
+/// What stands above a warning decides as if there were no grant.
+fn precedence() -> Vec<Case> {
+    let unified = Want::of(Reason::BlockUnifiedName).category(7);
+    let mandatory = Want::of(Reason::BlockNsorName).category(9);
+    let blocked = Want::of(Reason::BlockNsorName).category(3);
+    let what = "granted, but forbidden";
+    let mut only = world_with(allow_only);
+    only.entries
+        .push(Entry::domain("case.example", Tier::Suspicious(6)));
+    let place = only.entries.len() - 1;
+    let want = Want::of(Reason::BlockAllowOnly);
+    vec![
+        named(what, 50, "unified.example", grant(UNIFIED), unified),
+        named(what, 51, "mandatory.example", grant(MANDATORY), mandatory),
+        named(what, 52, "nsor.example", grant(BLOCKED), blocked),
+        hello("granted under allow-only", 953, only, "case.example", want).granting(grant(place)),
     ]
 }
 
@@ -191,17 +149,6 @@ fn addresses() -> Vec<Case> {
         udp,
         syn("an expired grant", 299, world(), "203.0.113.29", warned).granting(expired),
     ]
-}
-
-/// What stands above a warning decides as if there were no grant.
-fn precedence() -> Vec<Case> {
-    let mut only = world_with(allow_only);
-    only.entries
-        .push(Entry::domain("case.example", Tier::Suspicious(6)));
-    let place = only.entries.len() - 1;
-    let want = Want::of(Reason::BlockAllowOnly);
-    let what = "allow-only over a grant";
-    vec![hello(what, 3_900, only, "case.example", want).granting(grant(place))]
 }
 
 /// The table.

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use super::TempDir;
@@ -165,6 +166,18 @@ fn run_chromium(
     name: &str,
     to: IpAddr,
 ) -> anyhow::Result<Finished> {
+    let mut command = headless(namespace, profile);
+    command.arg("--dump-dom");
+    command.arg(match to {
+        IpAddr::V4(v4) => format!("--host-resolver-rules=MAP * {v4}"),
+        IpAddr::V6(v6) => format!("--host-resolver-rules=MAP * [{v6}]"),
+    });
+    command.arg(format!("https://{name}/"));
+    process::run(command, Duration::from_secs(40))
+}
+
+/// Chromium without a window; everything it writes stays in its profile.
+fn headless(namespace: &Namespace, profile: &Path) -> Command {
     let mut command = namespace.command("chromium");
     command.args([
         "--headless",
@@ -177,20 +190,28 @@ fn run_chromium(
         "--disable-component-update",
         "--disable-sync",
         "--ignore-certificate-errors",
-        "--dump-dom",
     ]);
-    // Everything it writes stays in its profile.
     command
         .env("HOME", profile)
         .env("XDG_CONFIG_HOME", profile)
         .env("XDG_CACHE_HOME", profile);
     command.arg(format!("--user-data-dir={}", profile.display()));
-    command.arg(match to {
-        IpAddr::V4(v4) => format!("--host-resolver-rules=MAP * {v4}"),
-        IpAddr::V6(v6) => format!("--host-resolver-rules=MAP * [{v6}]"),
-    });
-    command.arg(format!("https://{name}/"));
-    process::run(command, Duration::from_secs(40))
+    command
+}
+
+/// Writes a picture of a page, `size` being `WIDTH,HEIGHT`, to `file`.
+///
+/// # Errors
+/// Chromium is missing, or made no picture.
+pub fn screenshot(namespace: &Namespace, url: &str, size: &str, file: &Path) -> anyhow::Result<()> {
+    let profile = TempDir::new()?;
+    let mut command = headless(namespace, profile.path());
+    command.args(["--hide-scrollbars", &format!("--window-size={size}")]);
+    command.arg(format!("--screenshot={}", file.display()));
+    command.arg(url);
+    let done = process::run(command, Duration::from_secs(60))?;
+    anyhow::ensure!(file.exists(), "no picture of {url}: {done:?}");
+    Ok(())
 }
 
 /// A stock OpenSSL server. It serves one connection at a time.
