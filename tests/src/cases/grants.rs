@@ -4,11 +4,12 @@ use filter_common::reason::Reason;
 
 use super::lists::{allow_only, hello, syn};
 use super::{Case, FIRST, Grant, Want, path, world, world_with};
+use crate::dns::{Query, kind, resolver};
 use crate::frames::Path;
 use crate::hello::Hello;
 use crate::reference::{Entry, Tier};
 
-const TABLE: u16 = 6;
+const TABLE: u16 = 7;
 
 /// Places of entries in the usual world: of the warned name, its IPv4 and its IPv6 address, the
 /// suspicious name, and names and addresses that no grant lifts.
@@ -151,8 +152,17 @@ fn addresses() -> Vec<Case> {
     ]
 }
 
+/// A granted name is resolved, as nothing forbids it meanwhile.
+fn queries() -> Vec<Case> {
+    let name = "www.warned.example";
+    let frame = resolver(path(TABLE, 200)).udp(&Query::of(name, kind::A).bytes());
+    let want = Want::of(Reason::PassGrant).decided_by(WARNED).reads(name);
+    let case = Case::new("a query for a granted name").granting(grant(WARNED));
+    vec![case.then(frame, want)]
+}
+
 /// The table.
 #[must_use]
 pub(super) fn table() -> Vec<Case> {
-    [names(), addresses(), precedence()].concat()
+    [names(), addresses(), queries(), precedence()].concat()
 }
