@@ -6,6 +6,7 @@
     reason = "a test: what does not fit is a failure, which a panic shows"
 )]
 
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -200,7 +201,7 @@ fn port_443_of_the_portal_refuses_at_once() {
             .enter(|| connect(to, Duration::from_secs(5)))
             .unwrap();
         let kind = refused.map(drop).map_err(|error| error.kind());
-        assert_eq!(kind, Err(std::io::ErrorKind::ConnectionRefused), "{to}");
+        assert_eq!(kind, Err(ErrorKind::ConnectionRefused), "{to}");
         assert!(started.elapsed() < patience(Duration::from_secs(1)));
     }
 }
@@ -270,6 +271,27 @@ fn continue_opens_what_was_warned_of_for_that_address() {
         403,
         "of an earlier daemon"
     );
+}
+
+#[test]
+fn a_client_that_says_nothing_is_cut_off() {
+    let Some(program) = program_or_skip("daemon_portal") else {
+        return;
+    };
+    let (scene, _daemon) = start(&program);
+    let to = SocketAddr::new(PORTAL.parse().unwrap(), 80);
+    let limit = patience(Duration::from_secs(15));
+    let school = &scene.topology.school;
+    for said in ["", "GET / HTTP/1.1\r\nHost: x\r\nX: "] {
+        let stream = school.enter(|| connect(to, limit)).unwrap();
+        let mut stream = stream.unwrap();
+        stream.write_all(said.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // An end, or a reset; what may not come is the end of our patience.
+        let ended = stream.read_to_end(&mut answer);
+        let waiting = ended.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        assert!(!waiting, "still open after {limit:?}: {said:?}");
+    }
 }
 
 #[test]
