@@ -109,11 +109,13 @@ fn consider_class<W: World>(world: &mut W, class: u32, entry: u32, len: u32, exa
         return;
     };
     let suffix = judge_entry(&class.suffix, policy);
-    if exact {
-        let exact = judge_entry(&class.exact, policy);
-        world.facts().best.consider(exact, entry, len);
+    let exact = exact.then(|| judge_entry(&class.exact, policy));
+    let best = &mut world.facts().best;
+    best.consider(suffix, entry, len);
+    // Of two subjects of one length the host alone is the narrower: it comes last.
+    if let Some(exact) = exact {
+        best.consider(exact, entry, len);
     }
-    world.facts().best.consider(suffix, entry, len);
 }
 
 /// Asks for the decision; the outcome gets its category and entry. 0: nothing decides yet. Where the

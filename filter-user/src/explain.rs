@@ -279,7 +279,7 @@ fn name_probes(book: &Book<'_>, seed: u64, name: &str) -> Vec<Probe> {
 fn consider(probes: &[Probe], policy: &Policy) -> (Best, Option<usize>) {
     let mut best = Best::NONE;
     for (number, probe) in (1u32..).zip(probes) {
-        for tiers in probe.exact.iter().chain([&probe.suffix]) {
+        for tiers in std::iter::once(&probe.suffix).chain(&probe.exact) {
             best.consider(judge_entry(tiers, policy), number, probe.len);
         }
     }

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod cases;
 pub mod demo;
 pub mod dns;
+pub mod draw;
 pub mod evasion;
 pub mod frame_reader;
 pub mod frames;

@@ -133,6 +133,15 @@ pub enum Subject {
     Net(IpNet),
 }
 
+impl Subject {
+    fn name(&self) -> Option<&str> {
+        match self {
+            Subject::Host(name) | Subject::Domain(name) => Some(name),
+            Subject::Net(_) => None,
+        }
+    }
+}
+
 /// One line of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -195,10 +204,6 @@ impl Entry {
             (_, None) => None,
         }
     }
-
-    fn is_address(&self) -> bool {
-        matches!(self.subject, Subject::Net(_))
-    }
 }
 
 /// A profile, as lists.
@@ -235,44 +240,132 @@ pub enum Known<'a> {
     NoName,
 }
 
-/// The entries that match, with what they are asked for.
-struct Listed<'a> {
-    entries: Vec<(&'a Entry, usize)>,
+/// What the precedence decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The reason.
+    pub reason: Reason,
+    /// The category that it is counted under; `None`: none explains it.
+    pub category: Option<u8>,
+    /// The line that is told for the subject that decided, by its place in the list.
+    pub line: Option<usize>,
 }
 
-impl Listed<'_> {
-    /// Whether any of these entries matches, and then whether the longest is an address. Names are
-    /// longer subjects than addresses: what is known last is the narrowest.
-    fn longest(&self, wanted: impl Fn(Tier) -> bool) -> Option<bool> {
-        (self.entries.iter().filter(|(entry, _)| wanted(entry.tier)))
-            .max_by_key(|(entry, len)| (!entry.is_address(), *len))
-            .map(|(entry, _)| entry.is_address())
+/// How much an entry tells of a destination, least first: the prefixes around it, which are one
+/// subject (a look-up finds the longest alone, told with what all of them say); its address; what
+/// is known of its name, by length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Prefixes,
+    Address,
+    Name(usize),
+}
+
+/// The subject that a step found: whether it is an address, its lowest category, and its line.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    address: bool,
+    category: Option<u8>,
+    line: usize,
+}
+
+impl Found {
+    fn decides(self, address: Reason, name: Reason) -> Decided {
+        Decided {
+            reason: if self.address { address } else { name },
+            category: self.category,
+            line: Some(self.line),
+        }
+    }
+}
+
+/// The entries that match, with their rank and the line that is told for their subject.
+struct Listed {
+    entries: Vec<(Tier, Rank, usize)>,
+}
+
+impl Listed {
+    fn new(entries: &[Entry], destination: IpAddr, name: Option<&str>) -> Listed {
+        let longest_net = (entries.iter())
+            .filter_map(|entry| match &entry.subject {
+                Subject::Net(net) if net.prefix_len() < net.max_prefix_len() => Some(net),
+                _ => None,
+            })
+            .filter(|net| net.contains(&destination))
+            .max_by_key(|net| net.prefix_len());
+        let rank = |entry: &Entry| {
+            let len = entry.matches(destination, name)?;
+            Some(match &entry.subject {
+                Subject::Net(net) if net.prefix_len() == net.max_prefix_len() => Rank::Address,
+                Subject::Net(_) => Rank::Prefixes,
+                _ => Rank::Name(len),
+            })
+        };
+        // Entries of one subject are told by the first of them.
+        let line = |entry: &Entry, rank| {
+            let same = |other: &Entry| match (&other.subject, &entry.subject) {
+                (Subject::Net(other), _) if rank == Rank::Prefixes => {
+                    longest_net.is_some_and(|net| net.trunc() == other.trunc())
+                }
+                (Subject::Net(other), Subject::Net(net)) => net == other,
+                (other, subject) => other.name().is_some() && other.name() == subject.name(),
+            };
+            entries.iter().position(same)
+        };
+        let listed = |entry: &Entry| {
+            let rank = rank(entry)?;
+            Some((entry.tier, rank, line(entry, rank)?))
+        };
+        Listed {
+            entries: entries.iter().filter_map(listed).collect(),
+        }
     }
 
-    fn nsor(&self, categories: &[u8]) -> Option<bool> {
+    /// The longest subject among these entries. Of several categories the lowest is told, those of
+    /// the education registry first.
+    fn longest(&self, wanted: impl Fn(Tier) -> bool) -> Option<Found> {
+        let wanted = |(tier, ..): &&(Tier, Rank, usize)| wanted(*tier);
+        let (_, longest, line) = (self.entries.iter())
+            .filter(wanted)
+            .max_by_key(|(_, rank, _)| *rank)?;
+        let tiers = (self.entries.iter())
+            .filter(wanted)
+            .filter(|(_, rank, _)| rank == longest)
+            .map(|(tier, ..)| *tier);
+        let category = |tier| match tier {
+            Tier::Nsor(category) => Some((0, category)),
+            Tier::Unified(category) | Tier::Suspicious(category) => Some((1, category)),
+            Tier::Local(_) | Tier::Infrastructure => None,
+        };
+        Some(Found {
+            address: !matches!(longest, Rank::Name(_)),
+            category: tiers.filter_map(category).min().map(|(_, lowest)| lowest),
+            line: *line,
+        })
+    }
+
+    fn nsor(&self, categories: &[u8]) -> Option<Found> {
         self.longest(|tier| matches!(tier, Tier::Nsor(category) if categories.contains(&category)))
     }
 
-    fn local(&self, lists: &[u8]) -> Option<bool> {
+    fn local(&self, lists: &[u8]) -> Option<Found> {
         self.longest(|tier| matches!(tier, Tier::Local(list) if lists.contains(&list)))
     }
 
     /// Step 3. Statistics name the education registry first, by whichever category it blocks.
-    fn mandatory(&self, profile: &Profile) -> Option<Reason> {
+    fn mandatory(&self, profile: &Profile) -> Option<Decided> {
         let unified = self.longest(|tier| matches!(tier, Tier::Unified(_)));
         let forbidden = self.nsor(&profile.mandatory);
-        unified.or(forbidden)?;
+        let either = unified.or(forbidden)?;
         let blocked = self.nsor(&[profile.mandatory.clone(), profile.block.clone()].concat());
-        Some(match (blocked, unified) {
-            (Some(true), _) => Reason::BlockNsorAddress,
-            (Some(false), _) => Reason::BlockNsorName,
-            (None, Some(true)) => Reason::BlockUnifiedAddress,
-            (None, _) => Reason::BlockUnifiedName,
+        Some(match blocked {
+            Some(found) => found.decides(Reason::BlockNsorAddress, Reason::BlockNsorName),
+            None => either.decides(Reason::BlockUnifiedAddress, Reason::BlockUnifiedName),
         })
     }
 
     /// Steps 6 to 8.
-    fn denied(&self, profile: &Profile) -> Option<Reason> {
+    fn denied(&self, profile: &Profile) -> Option<Decided> {
         [
             (
                 self.local(&profile.deny),
@@ -291,21 +384,17 @@ impl Listed<'_> {
             ),
         ]
         .into_iter()
-        .find_map(|(found, address, name)| Some(if found? { address } else { name }))
+        .find_map(|(found, address, name)| Some(found?.decides(address, name)))
     }
 
     /// Step 10.
-    fn warned(&self, profile: &Profile) -> Option<Reason> {
+    fn warned(&self, profile: &Profile) -> Option<Decided> {
         let warns = |tier| match tier {
             Tier::Nsor(category) => profile.warn.contains(&category),
             Tier::Suspicious(category) => profile.suspicious.contains(&category),
             _ => false,
         };
-        Some(if self.longest(warns)? {
-            Reason::WarnAddress
-        } else {
-            Reason::WarnName
-        })
+        Some((self.longest(warns)?).decides(Reason::WarnAddress, Reason::WarnName))
     }
 }
 
@@ -317,43 +406,42 @@ pub fn decide(
     profile: &Profile,
     destination: IpAddr,
     known: Known<'_>,
-) -> Option<Reason> {
+) -> Option<Decided> {
     let name = if let Known::Name(name) = known {
         Some(name)
     } else {
         None
     };
-    let matching = |entry| Some((entry, Entry::matches(entry, destination, name)?));
-    let listed = Listed {
-        entries: entries.iter().filter_map(matching).collect(),
-    };
-    let later = |reason| {
+    let listed = Listed::new(entries, destination, name);
+    let later = |decided| {
         if known == Known::Destination {
             None
         } else {
-            Some(reason)
+            Some(decided)
         }
     };
-    if listed
-        .longest(|tier| tier == Tier::Infrastructure)
-        .is_some()
-    {
-        return Some(Reason::PassInfrastructure);
+    let by_policy = |reason| Decided {
+        reason,
+        category: None,
+        line: None,
+    };
+    if let Some(found) = listed.longest(|tier| tier == Tier::Infrastructure) {
+        return Some(found.decides(Reason::PassInfrastructure, Reason::PassInfrastructure));
     }
-    if let Some(reason) = listed.mandatory(profile) {
-        return Some(reason);
+    if let Some(decided) = listed.mandatory(profile) {
+        return Some(decided);
     }
     if profile.bypass {
-        return later(Reason::PassBypass);
+        return later(by_policy(Reason::PassBypass));
     }
-    if listed.local(&profile.allow).is_some() {
-        return later(Reason::PassLocalAllow);
+    if let Some(found) = listed.local(&profile.allow) {
+        return later(found.decides(Reason::PassLocalAllow, Reason::PassLocalAllow));
     }
-    if let Some(reason) = listed.denied(profile) {
-        return Some(reason);
+    if let Some(decided) = listed.denied(profile) {
+        return Some(decided);
     }
     if profile.allow_only && known != Known::Destination {
-        return Some(Reason::BlockAllowOnly);
+        return Some(by_policy(Reason::BlockAllowOnly));
     }
     listed.warned(profile)
 }
@@ -398,13 +486,14 @@ mod tests {
         let destination = IpAddr::from([192, 0, 2, 1]);
         let known = Known::Name("www.example.com");
         let found = decide(&entries, &profile, destination, known);
-        assert_eq!(found, Some(Reason::BlockUnifiedName));
+        let found = found.map(|found| (found.reason, found.category, found.line));
+        assert_eq!(found, Some((Reason::BlockUnifiedName, Some(3), Some(0))));
         let other = decide(
             &entries,
             &profile,
             destination,
             Known::Name("notexample.com"),
         );
-        assert_eq!(other, Some(Reason::PassBypass));
+        assert_eq!(other.map(|other| other.reason), Some(Reason::PassBypass));
     }
 }
