@@ -14,6 +14,11 @@ use crate::{count, parts};
 /// The filter.
 #[xdp]
 pub(crate) fn schoolgate(ctx: XdpContext) -> u32 {
+    #[cfg(feature = "tag-next")]
+    // SAFETY: sets a register of the caller's and nothing else.
+    unsafe {
+        core::arch::asm!("r0 = 0", out("r0") _, options(nomem, nostack));
+    }
     run(ctx.ctx)
 }
 

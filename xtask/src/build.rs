@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -14,28 +14,33 @@ use crate::setup::Toolchain;
 use crate::shell::{cargo, clean, make_dir, run, say};
 use crate::{paths, setup};
 
-/// Which of the two programs is built.
+/// Name of the XDP program's file.
+const XDP_OBJECT: &str = "schoolgate-xdp";
+
+/// Which program is built, and the daemon that carries it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Abi {
+pub(crate) enum Flavour {
     /// The one that ships.
-    Current,
+    Shipped,
     /// The same with another ABI number and layout, for the upgrade tests.
-    Next,
+    AbiNext,
+    /// The same layout with another program tag, for the upgrade tests.
+    TagNext,
 }
 
-impl Abi {
-    fn suffix(self) -> &'static str {
+impl Flavour {
+    /// The cargo feature by which it differs.
+    fn feature(self) -> Option<&'static str> {
         match self {
-            Self::Current => "",
-            Self::Next => "-abi-next",
+            Self::Shipped => None,
+            Self::AbiNext => Some("abi-next"),
+            Self::TagNext => Some("tag-next"),
         }
     }
 
-    fn features(self) -> &'static [&'static str] {
-        match self {
-            Self::Current => &[],
-            Self::Next => &["--features", "abi-next"],
-        }
+    fn arguments(self) -> impl Iterator<Item = &'static str> {
+        let feature = self.feature();
+        feature.into_iter().flat_map(|name| ["--features", name])
     }
 }
 
@@ -48,9 +53,24 @@ pub(crate) struct Options {
     /// With the next ABI number and layout, as the upgrade tests need it
     #[arg(long)]
     abi_next: bool,
+    /// With another program tag and the same layout, as the upgrade tests need it
+    #[arg(long, conflicts_with = "abi_next")]
+    tag_next: bool,
     /// Accepted for habit's sake: what is built here is always optimised
     #[arg(long)]
     release: bool,
+}
+
+impl Options {
+    fn flavour(&self) -> Flavour {
+        if self.abi_next {
+            Flavour::AbiNext
+        } else if self.tag_next {
+            Flavour::TagNext
+        } else {
+            Flavour::Shipped
+        }
+    }
 }
 
 /// The `build` task.
@@ -59,14 +79,10 @@ pub(crate) struct Options {
 ///
 /// When the toolchain is missing or a compiler fails.
 pub(crate) fn build(options: &Options, install: Install) -> Result<()> {
-    let abi = if options.abi_next {
-        Abi::Next
-    } else {
-        Abi::Current
-    };
+    let flavour = options.flavour();
     let started = Instant::now();
     let toolchain = setup::toolchain(install)?;
-    let object = xdp_program(&toolchain, abi)?;
+    let object = xdp_program(&toolchain, flavour)?;
     say(&format!(
         "built {} ({:.1} s)",
         object.display(),
@@ -74,7 +90,7 @@ pub(crate) fn build(options: &Options, install: Install) -> Result<()> {
     ));
     if !options.xdp_only {
         let started = Instant::now();
-        let daemon = daemon(abi)?;
+        let daemon = daemon(flavour)?;
         say(&format!(
             "built {} ({:.1} s)",
             daemon.display(),
@@ -89,7 +105,7 @@ pub(crate) fn build(options: &Options, install: Install) -> Result<()> {
 /// # Errors
 ///
 /// When the compiler fails.
-pub(crate) fn xdp_program(toolchain: &Toolchain, abi: Abi) -> Result<PathBuf> {
+pub(crate) fn xdp_program(toolchain: &Toolchain, flavour: Flavour) -> Result<PathBuf> {
     let mut command = clean(&toolchain.cargo);
     command
         .current_dir(paths::root())
@@ -112,16 +128,22 @@ pub(crate) fn xdp_program(toolchain: &Toolchain, abi: Abi) -> Result<PathBuf> {
             "build-std=core",
             "--target-dir",
         ])
-        .arg(xdp_target(abi))
-        .args(abi.features());
+        .arg(xdp_target(flavour))
+        .args(flavour.arguments());
     run(&mut command)?;
-    let object = xdp_object(abi);
-    if !object.is_file() {
+    let built = xdp_target(flavour).join("bpfel-unknown-none/release");
+    let built = built.join(XDP_OBJECT);
+    if !built.is_file() {
         bail!(
             "the compiler succeeded, but {} is not there",
-            object.display()
+            built.display()
         );
     }
+    let Some(feature) = flavour.feature() else {
+        return Ok(built);
+    };
+    let object = kept(feature, XDP_OBJECT)?;
+    keep(&built, &object)?;
     Ok(object)
 }
 
@@ -133,13 +155,13 @@ fn rust_flags(toolchain: &Toolchain) -> OsString {
     flags
 }
 
-fn xdp_target(abi: Abi) -> PathBuf {
-    paths::target().join(format!("ebpf{}", abi.suffix()))
-}
-
-/// Where the XDP program is built.
-pub(crate) fn xdp_object(abi: Abi) -> PathBuf {
-    xdp_target(abi).join("bpfel-unknown-none/release/schoolgate-xdp")
+/// Those that do not ship share one directory, and with it the core library's build. In the one of
+/// the program that ships nothing else is ever built: a daemon takes what lies there.
+fn xdp_target(flavour: Flavour) -> PathBuf {
+    paths::target().join(match flavour.feature() {
+        None => "ebpf",
+        Some(_) => "ebpf-other",
+    })
 }
 
 /// Builds the daemon and gives its path. Its build script takes the XDP program built before.
@@ -147,26 +169,45 @@ pub(crate) fn xdp_object(abi: Abi) -> PathBuf {
 /// # Errors
 ///
 /// When the compiler fails.
-pub(crate) fn daemon(abi: Abi) -> Result<PathBuf> {
+pub(crate) fn daemon(flavour: Flavour) -> Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--quiet", "--release", "--package", "filter-user"]);
-    command.args(abi.features());
+    command.args(flavour.arguments());
     let built = paths::target().join("release/schoolgate");
-    if abi == Abi::Current {
+    let Some(feature) = flavour.feature() else {
         run(&mut command)?;
         return Ok(built);
-    }
-    // The same directory, so that all dependencies are built once; cargo keeps the two apart but
-    // for the last link, so this one is copied away.
-    run(command.env("SCHOOLGATE_XDP_OBJECT", xdp_object(abi)))?;
-    let kept = paths::target().join("abi-next/schoolgate");
-    make_dir(&paths::target().join("abi-next"))?;
+    };
+    // The same directory, so that all dependencies are built once; cargo keeps them apart but for
+    // the last link. The one that ships is put back there, so that nobody takes this one for it.
+    let kept = kept(feature, "schoolgate")?;
+    let aside = built.with_extension("shipped");
+    let was_there = fs::rename(&built, &aside).is_ok();
+    let made = run(command.env("SCHOOLGATE_XDP_OBJECT", kept.with_file_name(XDP_OBJECT)))
+        .and_then(|()| keep(&built, &kept));
+    let put_back = if was_there {
+        fs::rename(&aside, &built)
+    } else {
+        fs::remove_file(&built)
+    };
+    made?;
+    put_back.with_context(|| format!("could not clear {}", built.display()))?;
+    Ok(kept)
+}
+
+/// Where something is kept that does not ship.
+fn kept(feature: &str, name: &str) -> Result<PathBuf> {
+    let directory = paths::target().join(feature);
+    make_dir(&directory)?;
+    Ok(directory.join(name))
+}
+
+fn keep(built: &Path, kept: &Path) -> Result<()> {
     // A new file: the old one may still be running.
     let fresh = kept.with_extension("new");
-    fs::copy(&built, &fresh)
-        .and_then(|_| fs::rename(&fresh, &kept))
-        .with_context(|| format!("could not copy {} to {}", built.display(), kept.display()))?;
-    Ok(kept)
+    fs::copy(built, &fresh)
+        .and_then(|_| fs::rename(&fresh, kept))
+        .with_context(|| format!("could not copy {} to {}", built.display(), kept.display()))
 }
 
 /// Builds everything and shows the filter at work.
@@ -195,8 +236,8 @@ pub(crate) fn bench(arguments: &[String], install: Install) -> Result<()> {
 /// When a build fails.
 pub(crate) fn test_program(name: &str, install: Install) -> Result<Command> {
     let toolchain = setup::toolchain(install)?;
-    xdp_program(&toolchain, Abi::Current)?;
-    let daemon = daemon(Abi::Current)?;
+    xdp_program(&toolchain, Flavour::Shipped)?;
+    let daemon = daemon(Flavour::Shipped)?;
     run(cargo().args([
         "build",
         "--quiet",

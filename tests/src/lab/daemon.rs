@@ -43,10 +43,17 @@ pub fn program() -> Option<PathBuf> {
 }
 
 /// The daemon's program with the next map layout, of the upgrade tests: `SCHOOLGATE_BIN_ABI_NEXT`,
-/// or what `cargo xtask build` leaves for it.
+/// or what `cargo xtask build --abi-next` leaves for it.
 #[must_use]
 pub fn program_abi_next() -> Option<PathBuf> {
     named_by("SCHOOLGATE_BIN_ABI_NEXT").or_else(|| built("abi-next/schoolgate"))
+}
+
+/// The daemon's program with the same map layout and another program tag, of the upgrade tests:
+/// `SCHOOLGATE_BIN_TAG_NEXT`, or what `cargo xtask build --tag-next` leaves for it.
+#[must_use]
+pub fn program_tag_next() -> Option<PathBuf> {
+    named_by("SCHOOLGATE_BIN_TAG_NEXT").or_else(|| built("tag-next/schoolgate"))
 }
 
 fn named_by(variable: &str) -> Option<PathBuf> {
