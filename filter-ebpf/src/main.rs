@@ -13,6 +13,8 @@ mod bytes;
 mod claim;
 #[cfg(target_arch = "bpf")]
 mod count;
+#[cfg(all(target_arch = "bpf", feature = "diagnostics"))]
+mod diagnostics;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]

@@ -1,7 +1,6 @@
 //! The entry points.
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
-use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use filter_common::pipeline::{Judged, conclude, judge};
@@ -19,12 +18,14 @@ pub(crate) fn schoolgate(ctx: XdpContext) -> u32 {
     unsafe {
         core::arch::asm!("r0 = 0", out("r0") _, options(nomem, nostack));
     }
-    run(ctx.ctx)
+    run(&ctx)
 }
 
 #[inline(always)]
-fn run(ctx: *mut xdp_md) -> u32 {
-    let Some(mut world) = KernelWorld::new(ctx) else {
+fn run(ctx: &XdpContext) -> u32 {
+    let Some(mut world) = KernelWorld::new(ctx.ctx) else {
+        #[cfg(feature = "diagnostics")]
+        crate::diagnostics::no_row(ctx);
         return XDP_PASS;
     };
     let reason = match judge(&mut world) {
@@ -37,13 +38,15 @@ fn run(ctx: *mut xdp_md) -> u32 {
     conclude(&mut world, reason);
     let outcome = world.facts().outcome;
     count::packet(outcome);
+    #[cfg(feature = "diagnostics")]
+    crate::diagnostics::packet(ctx, outcome, world.facts());
     if outcome.action == Action::Pass as u32 {
         return XDP_PASS;
     }
-    if outcome.action == Action::Reset as u32 && parts::reset(ctx) != 0 {
+    if outcome.action == Action::Reset as u32 && parts::reset(ctx.ctx) != 0 {
         return XDP_TX;
     }
-    if outcome.action == Action::Answer as u32 && parts::answer(ctx) != 0 {
+    if outcome.action == Action::Answer as u32 && parts::answer(ctx.ctx) != 0 {
         return XDP_TX;
     }
     XDP_DROP

@@ -2,6 +2,7 @@
 //! frames by `BPF_PROG_TEST_RUN`, reads back what became of them and which counters moved.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use filter_common::abi::{CONTROL_DRAIN, Outcome};
@@ -16,6 +17,7 @@ use filter_user::kernel::tables::Maps;
 use filter_user::kernel::{OBJECT, Seed, Sizes, Tables};
 
 use crate::cases::{Grant, Want};
+use crate::lab::daemon::built;
 use crate::setup::Setup;
 
 /// Seed of the tests' keys. Any would do; a fixed one makes failures repeat.
@@ -104,6 +106,14 @@ impl Gate {
     /// # Errors
     /// If the kernel refuses.
     pub fn new(flows: FlowSizes) -> Result<Gate> {
+        Gate::with_object(OBJECT, flows)
+    }
+
+    /// The same with another program.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn with_object(object: &[u8], flows: FlowSizes) -> Result<Gate> {
         let room = Sizes::measure(
             &Desired {
                 realms: 4,
@@ -120,7 +130,7 @@ impl Gate {
             vlan_words: 2_048,
             ..sizes
         };
-        let (program, maps) = load(OBJECT, PROGRAM, MapSource::New(&sizes))?;
+        let (program, maps) = load(object, PROGRAM, MapSource::New(&sizes))?;
         let tables = Tables::kernel(&maps)?;
         tables.initialise(Seed(SEED));
         stay_on_one_processor()?;
@@ -320,6 +330,15 @@ pub fn stay_on(processor: usize) -> Result<()> {
         std::io::Error::last_os_error()
     );
     Ok(())
+}
+
+/// The program with diagnostics: `SCHOOLGATE_XDP_OBJECT_DIAGNOSTICS`, or what `cargo xtask build
+/// --diagnostics` leaves.
+#[must_use]
+pub fn diagnostics_object() -> Option<Vec<u8>> {
+    let named = std::env::var_os("SCHOOLGATE_XDP_OBJECT_DIAGNOSTICS").map(PathBuf::from);
+    let path = named.or_else(|| built("diagnostics/schoolgate-xdp"))?;
+    std::fs::read(path).ok()
 }
 
 /// How many random cases a test runs where it would run `count`: all of them, or the share that

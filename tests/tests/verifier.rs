@@ -3,6 +3,8 @@
 use filter_user::desired::{Desired, FlowSizes};
 use filter_user::kernel::load::{MapSource, load};
 use filter_user::kernel::{OBJECT, Sizes};
+use schoolgate_tests::gate::diagnostics_object;
+use schoolgate_tests::lab::skip;
 
 fn kernel_release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease")
@@ -26,4 +28,13 @@ fn programs_load_within_the_budget_of_the_verifier() {
         // Kernels from 5.16 on tell.
         assert!(verified > 0 && verified < 1_000_000, "{name}: {verified}");
     }
+    let Some(object) = diagnostics_object() else {
+        return skip(
+            "verifier",
+            "no program with diagnostics: run `cargo xtask build --diagnostics`",
+        );
+    };
+    let (program, _maps) = load(&object, "schoolgate", MapSource::New(&sizes)).unwrap();
+    let verified = program.facts().verified_instructions;
+    println!("VERIFIED {} diagnostics {verified}", kernel_release());
 }

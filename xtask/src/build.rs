@@ -26,6 +26,8 @@ pub(crate) enum Flavour {
     AbiNext,
     /// The same layout with another program tag, for the upgrade tests.
     TagNext,
+    /// The same with a log of cases that cannot happen.
+    Diagnostics,
 }
 
 impl Flavour {
@@ -35,6 +37,7 @@ impl Flavour {
             Self::Shipped => None,
             Self::AbiNext => Some("abi-next"),
             Self::TagNext => Some("tag-next"),
+            Self::Diagnostics => Some("diagnostics"),
         }
     }
 
@@ -56,6 +59,9 @@ pub(crate) struct Options {
     /// With another program tag and the same layout, as the upgrade tests need it
     #[arg(long, conflicts_with = "abi_next")]
     tag_next: bool,
+    /// With a log of cases that cannot happen, to look for a mistake of ours
+    #[arg(long, conflicts_with_all = ["abi_next", "tag_next"])]
+    diagnostics: bool,
     /// Accepted for habit's sake: what is built here is always optimised
     #[arg(long)]
     release: bool,
@@ -67,6 +73,8 @@ impl Options {
             Flavour::AbiNext
         } else if self.tag_next {
             Flavour::TagNext
+        } else if self.diagnostics {
+            Flavour::Diagnostics
         } else {
             Flavour::Shipped
         }

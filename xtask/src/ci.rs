@@ -26,7 +26,10 @@ pub(crate) fn ci(install: Install) -> Result<()> {
         run(cargo().args(["fmt", "--all", "--check"]))
     }));
     report.add(timed("tidy", tidy::tidy));
-    report.add(timed("clippy", clippy));
+    report.add(timed("clippy", || clippy(&["--workspace"])));
+    report.add(timed("clippy, diagnostics", || {
+        clippy(&["--package", "filter-user", "--features", "diagnostics"])
+    }));
     stage(&mut report, "test", || {
         test::run(&test::Options::default(), install)
     });
@@ -41,16 +44,10 @@ pub(crate) fn ci(install: Install) -> Result<()> {
     report.finish()
 }
 
-fn clippy() -> Result<()> {
-    run(cargo().args([
-        "clippy",
-        "--quiet",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+fn clippy(selection: &[&str]) -> Result<()> {
+    let mut command = cargo();
+    command.args(["clippy", "--quiet", "--all-targets"]);
+    run(command.args(selection).args(["--", "-D", "warnings"]))
 }
 
 /// A stage of several suites; one that cannot run at all is one failure.

@@ -2,6 +2,8 @@
 //! and reloads. Filtering does not depend on it: it may end or be killed at any time.
 
 mod core;
+#[cfg(feature = "diagnostics")]
+mod diagnostics;
 pub(crate) mod gate;
 pub(crate) mod lock;
 mod notify;
@@ -108,6 +110,8 @@ async fn serve(
     }
     let server = Server::new(core);
     tokio::spawn(server.clone().serve(listener));
+    #[cfg(feature = "diagnostics")]
+    diagnostics::follow(server.clone())?;
     notify::notify("READY=1");
     info!("READY, control socket {}", settings.socket.display());
     loop {

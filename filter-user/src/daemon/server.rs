@@ -44,6 +44,13 @@ impl Server {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The kernel's number of the program in force.
+    #[cfg(feature = "diagnostics")]
+    pub(super) fn program(&self) -> Option<u32> {
+        let core = self.core();
+        core.filter.as_ref().map(|filter| filter.facts().id)
+    }
+
     /// Serves connections for ever.
     pub(super) async fn serve(self, listener: UnixListener) {
         loop {

@@ -61,7 +61,8 @@ fn named_by(variable: &str) -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
-fn built(below_target: &str) -> Option<PathBuf> {
+/// What stands there below `target`.
+pub(crate) fn built(below_target: &str) -> Option<PathBuf> {
     let this = std::env::current_exe().ok()?;
     let candidates = this
         .ancestors()

@@ -127,7 +127,9 @@ fn pack(kernel: &Kernel, binaries: &[TestBinary], subjects: &Subjects) -> Result
     for daemon in subjects.daemons() {
         image.stripped(daemon, daemon)?;
     }
-    image.copy(subjects.object(), subjects.object())?;
+    for object in subjects.objects() {
+        image.copy(object, object)?;
+    }
     for binary in binaries {
         image.stripped(&binary.executable, &image::guest_path(binary))?;
     }
