@@ -121,6 +121,20 @@ pub fn check_answer(
     told: &Told,
     error: u16,
 ) -> Result<(), String> {
+    let (query, message) = check_datagram(request, reply, labels)?;
+    check_message(&query, &message, told, error)
+}
+
+/// Checks everything of an answer but what it says: headers, lengths, checksum, and that it is a
+/// message. Gives the query and the answer.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_datagram(
+    request: &[u8],
+    reply: &[u8],
+    labels: &[u32],
+) -> Result<(Vec<u8>, Vec<u8>), String> {
     let (asked, answer) = (read(request)?, read(reply)?);
     let same = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
     same(
@@ -143,7 +157,8 @@ pub fn check_answer(
     same("identifier differs", message.get(..2) == query.get(..2))?;
     // 28 bytes of an address' record, 23 of an extended error and its record.
     same("amplifies", message.len() <= query.len() + 28 + 23)?;
-    check_message(query, message, told, error)
+    Message::from_vec(message).map_err(|error| format!("is no message: {error}"))?;
+    Ok((query.to_vec(), message.to_vec()))
 }
 
 fn check_udp(

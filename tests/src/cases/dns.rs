@@ -19,7 +19,9 @@ const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0x80, 0, 0, 0, 0x80);
 /// Cookie of a client, and of a server behind it.
 const COOKIE: &[u8] = b"\x01\x02\x03\x04\x05\x06\x07\x08server cookie!!!";
 
-fn with_portal(setup: Setup) -> Setup {
+/// The same with a portal of both families.
+#[must_use]
+pub fn with_portal(setup: Setup) -> Setup {
     Setup {
         portal: PortalAddresses {
             v4: Some(V4),
