@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
 
-use crate::frame_reader::read;
+use crate::frame_reader::{check_turned, read};
 use crate::frames::{Path, fold, sum};
 
 /// Types that the tables ask for.
@@ -137,15 +137,7 @@ pub fn check_datagram(
 ) -> Result<(Vec<u8>, Vec<u8>), String> {
     let (asked, answer) = (read(request)?, read(reply)?);
     let same = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
-    same(
-        "MAC addresses are not swapped",
-        (answer.from, answer.to) == (asked.to, asked.from),
-    )?;
-    same("VLAN tags differ", answer.tags == asked.tags)?;
-    same("PPPoE session differs", answer.pppoe == asked.pppoe)?;
-    same("labels differ", answer.labels == labels)?;
-    let addresses = (answer.source, answer.destination) == (asked.destination, asked.source);
-    same("addresses are not swapped", addresses)?;
+    check_turned(&asked, &answer, labels)?;
     same("is no UDP", answer.protocol == 17)?;
     same("has padding", answer.padding == 0)?;
     let (theirs, ours) = (&asked.content, &answer.content);

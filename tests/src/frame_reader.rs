@@ -262,14 +262,12 @@ impl Seen {
     }
 }
 
-/// Checks a reset: an answer to `request` that a stock TCP takes, in the same encapsulation, with
-/// `labels` instead of the request's.
+/// Checks that a reply goes back to its sender in the same encapsulation, with `labels` instead of the
+/// request's.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_reset(request: &[u8], reply: &[u8], labels: &[u32]) -> Result<(), String> {
-    let (asked, answer) = (read(request)?, read(reply)?);
-    let (theirs, ours) = (asked.segment()?, answer.segment()?);
+pub fn check_turned(asked: &Seen, answer: &Seen, labels: &[u32]) -> Result<(), String> {
     let same = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
     same(
         "MAC addresses are not swapped",
@@ -279,7 +277,19 @@ pub fn check_reset(request: &[u8], reply: &[u8], labels: &[u32]) -> Result<(), S
     same("PPPoE session differs", answer.pppoe == asked.pppoe)?;
     same("labels differ", answer.labels == labels)?;
     let addresses = (answer.source, answer.destination) == (asked.destination, asked.source);
-    same("addresses are not swapped", addresses)?;
+    same("addresses are not swapped", addresses)
+}
+
+/// Checks a reset: an answer to `request` that a stock TCP takes, in the same encapsulation, with
+/// `labels` instead of the request's.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_reset(request: &[u8], reply: &[u8], labels: &[u32]) -> Result<(), String> {
+    let (asked, answer) = (read(request)?, read(reply)?);
+    let (theirs, ours) = (asked.segment()?, answer.segment()?);
+    let same = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
+    check_turned(&asked, &answer, labels)?;
     same(
         "ports are not swapped",
         (ours.sport, ours.dport) == (theirs.dport, theirs.sport),
