@@ -286,7 +286,7 @@ fn read_edns<W: World>(world: &mut W, at: u32, len: u32) -> Edns {
         option += 4 + option_len;
     }
     if cookie_len != 0 {
-        keep_cookie(world, option + 4, cookie_len);
+        keep_cookie(world, option + 4);
     }
     Edns {
         present: 1,
@@ -310,13 +310,11 @@ fn is_cookie_len(len: u32) -> bool {
 }
 
 #[inline(always)]
-fn keep_cookie<W: World>(world: &mut W, from: u32, len: u32) {
-    for at in 0..COOKIE_MAX {
-        if at >= len {
-            break;
-        }
-        let byte = world.message_u8(from + at);
-        world.put_message_u8(COOKIE_AT + at, byte);
+fn keep_cookie<W: World>(world: &mut W, from: u32) {
+    // Whole words of the longest one: a loop to its own end is endless to kernel 6.1.
+    for word in 0..COOKIE_MAX / 8 {
+        let value = world.message_word(from + 8 * word);
+        world.put_message_word(COOKIE_AT + 8 * word, value);
     }
 }
 
@@ -345,12 +343,10 @@ fn put_edns<W: World>(world: &mut W, at: u32, edns: Edns, censored: bool) -> u32
     }
     put16(world, at, OPTION_COOKIE);
     put16(world, at + 2, cookie_len);
-    for byte in 0..COOKIE_MAX {
-        if byte >= cookie_len {
-            break;
-        }
-        let value = world.message_u8(COOKIE_AT + byte);
-        world.put_message_u8(at + 4 + byte, value);
+    // What is behind it is behind the answer's end too.
+    for word in 0..COOKIE_MAX / 8 {
+        let value = world.message_word(COOKIE_AT + 8 * word);
+        world.put_message_word(at + 4 + 8 * word, value);
     }
     at + 4 + cookie_len
 }

@@ -99,8 +99,9 @@ fn headers(world: &mut KernelWorld, protocol: Protocol, payload_len: u32) -> Opt
 /// pair, and moves the link's headers there. Only an answer grows: the message is open.
 #[inline(always)]
 fn grow_in_front(world: &mut KernelWorld, delta: i32, l3: u32) -> Option<()> {
-    let l3 = bound::<LINK_MASK>(l3) as u32;
-    if delta <= 0 || l3 == 0 || !world.open_message() {
+    // Kernel 6.1 learns no lower bound of a length from a comparison: it is more than 0 by its making.
+    let l3 = bound::<LINK_MASK>(l3.wrapping_sub(1)) as u32 + 1;
+    if delta <= 0 || !world.open_message() {
         return None;
     }
     // SAFETY: the message has `LINK_MASK` bytes at `LINK_AT`.
@@ -299,10 +300,8 @@ fn datagram(world: &mut KernelWorld, l4: u32, len: u32) -> Option<()> {
         put16(at, 4, total);
         put16(at, 6, sum);
     }
-    let len = bound::<{ DNS_LEN_MAX - 1 }>(len) as u32;
-    if len == 0 {
-        return None;
-    }
+    // As in `grow_in_front`.
+    let len = bound::<{ DNS_LEN_MAX - 1 }>(len.wrapping_sub(1)) as u32 + 1;
     // SAFETY: `len` bytes of the map value are there; the helper checks the frame's (kernel 5.18).
     let stored =
         unsafe { helpers::bpf_xdp_store_bytes(world.ctx(), l4 + UDP_LEN, bytes.cast(), len) };
