@@ -8,7 +8,7 @@ use crate::limits::{
 };
 
 /// Number of the layout below.
-pub const ABI: u32 = if cfg!(feature = "abi-next") { 3 } else { 2 };
+pub const ABI: u32 = if cfg!(feature = "abi-next") { 4 } else { 3 };
 
 /// `Control::flags`: everything passes, whatever the entries say.
 pub const CONTROL_PASS_ALL: u32 = 1 << 0;
@@ -452,6 +452,6 @@ const _: () = {
     assert!(size_of::<GrantSet>() == 64);
     assert!(size_of::<Outcome>() == 32);
     assert!(size_of::<Scratch>() == 264);
-    assert!(size_of::<OrgCounters>() == 512);
+    assert!(size_of::<OrgCounters>() == 640);
     assert!(size_of::<CategoryCounters>() == 512);
 };

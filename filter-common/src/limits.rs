@@ -77,7 +77,7 @@ pub const GRANT_SETS: u32 = 4096;
 /// Longest grant in seconds.
 pub const GRANT_SECONDS_MAX: u32 = 15 * 60;
 /// Room for reason counters of an organisation: reasons in use are fewer (see `reason`).
-pub const REASONS: usize = 64;
+pub const REASONS: usize = 80;
 /// Categories: a number below 64, never reused.
 pub const CATEGORIES: usize = 64;
 /// Largest packet offset the program addresses, minus one; a power of two because it is a mask.
@@ -86,4 +86,4 @@ pub const OFFSET_MASK: u32 = 0x3fff;
 /// Bytes of one segment that are hashed at most: a frame without multi-buffer fits.
 pub const SEGMENT_BYTES_MAX: u32 = 4096;
 
-const _: () = assert!(WAYS == 4 && BUCKET_SLOTS * 8 == 64 && REASONS <= 64 && CATEGORIES == 64);
+const _: () = assert!(WAYS == 4 && BUCKET_SLOTS * 8 == 64 && REASONS <= 255 && CATEGORIES == 64);

@@ -10,7 +10,7 @@ use crate::packet::{
     EXTENSIONS_BROKEN, EXTENSIONS_TOO_MANY, FRAGMENT_NONE, Protocol, is_extension, read_ipv4,
     read_ipv6,
 };
-use crate::reason::{LAST_BLOCK, Reason};
+use crate::reason::{FIRST_NOT_PASS, LAST_BLOCK, Reason};
 use crate::rule::{CATEGORY_NONE, Moment};
 use crate::segment::{TOO_MANY, segment_facts, tcp, transport};
 use crate::table::{bloom_bits, position};
@@ -192,7 +192,7 @@ pub fn conclude<W: World>(world: &mut W, reason: u32) -> u32 {
 
 #[inline(always)]
 fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
-    if reason < FIRST_BLOCK {
+    if reason < FIRST_NOT_PASS {
         return Action::Pass;
     }
     let facts = world.facts();
@@ -216,8 +216,6 @@ fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
 
 /// Length of an Ethernet header without tags.
 const ETHERNET_LEN: u32 = 14;
-
-const FIRST_BLOCK: u32 = 20;
 
 impl Outcome {
     /// Nothing has happened.

@@ -1,11 +1,13 @@
 //! Why: one number of one list. It is the counter's index, the metric's label and the log's word.
-//! Every packet of an enrolled organisation ends in exactly one. A number is never reused.
+//! Every packet of an enrolled organisation ends in exactly one. Passes stand below 32, blocks and
+//! warnings from there to 47, what is held, refused or turned to another protocol above. A number is
+//! never reused within an ABI.
 
 use crate::verdict::Verdict;
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $label:literal, $verdict:ident;)+) => {
-        /// A numbered reason. The order of numbers has no meaning.
+        /// A numbered reason.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum Reason { $($(#[doc = $doc])+ $name = $number,)+ }
@@ -81,65 +83,65 @@ reasons! {
     /// DNS message to port 53 that asks for no name of the Internet: the root, another class, an answer, another operation.
     PassDnsOther = 19, "pass_dns_other", Pass;
     /// Destination address is in the unified registry.
-    BlockUnifiedAddress = 20, "block_unified_address", Block;
+    BlockUnifiedAddress = 32, "block_unified_address", Block;
     /// Destination address is in the education registry.
-    BlockNsorAddress = 21, "block_nsor_address", Block;
+    BlockNsorAddress = 33, "block_nsor_address", Block;
     /// Destination address is on a local deny list or belongs to a denied service.
-    BlockLocalAddress = 22, "block_local_address", Block;
+    BlockLocalAddress = 34, "block_local_address", Block;
     /// Destination address has a category above the age mark.
-    BlockAgeAddress = 23, "block_age_address", Block;
+    BlockAgeAddress = 35, "block_age_address", Block;
     /// Server name is in the unified registry.
-    BlockUnifiedName = 24, "block_unified_name", Block;
+    BlockUnifiedName = 36, "block_unified_name", Block;
     /// Server name is in the education registry.
-    BlockNsorName = 25, "block_nsor_name", Block;
+    BlockNsorName = 37, "block_nsor_name", Block;
     /// Server name is on a local deny list or belongs to a denied service.
-    BlockLocalName = 26, "block_local_name", Block;
+    BlockLocalName = 38, "block_local_name", Block;
     /// Server name has a category above the age mark.
-    BlockAgeName = 27, "block_age_name", Block;
+    BlockAgeName = 39, "block_age_name", Block;
     /// The profile allows listed destinations only, and this one is not listed or shows no name.
-    BlockAllowOnly = 28, "block_allow_only", Block;
+    BlockAllowOnly = 40, "block_allow_only", Block;
     /// Destination address is suspicious or in a warned category.
-    WarnAddress = 29, "warn_address", Warn;
+    WarnAddress = 41, "warn_address", Warn;
     /// Server name is suspicious or in a warned category.
-    WarnName = 30, "warn_name", Warn;
+    WarnName = 42, "warn_name", Warn;
     /// Forbidden behind MPLS, where no return label is configured: dropped without an answer.
-    BlockMplsNoReturn = 31, "block_mpls_no_return", Block;
+    BlockMplsNoReturn = 43, "block_mpls_no_return", Block;
     /// Segment out of order while the ClientHello is unfinished.
-    HoldOutOfOrder = 32, "hold_out_of_order", Hold;
+    HoldOutOfOrder = 48, "hold_out_of_order", Hold;
     /// Retransmission whose bytes differ from, or cannot be compared with, those that passed.
-    HoldAltered = 33, "hold_altered", Hold;
+    HoldAltered = 49, "hold_altered", Hold;
     /// SYN in the middle of an unfinished start of a flow.
-    HoldSyn = 34, "hold_syn", Hold;
+    HoldSyn = 50, "hold_syn", Hold;
     /// SYN above the organisation's limit of new flows.
-    HoldSynLimit = 35, "hold_syn_limit", Hold;
+    HoldSynLimit = 51, "hold_syn_limit", Hold;
     /// The flow's set is claimed by another processor, or flows are being handed to a new program.
-    HoldBusy = 36, "hold_busy", Hold;
+    HoldBusy = 52, "hold_busy", Hold;
     /// No slot is free for a new flow or an unfinished ClientHello.
-    HoldNoSlot = 37, "hold_no_slot", Hold;
+    HoldNoSlot = 53, "hold_no_slot", Hold;
     /// Fragment of TCP, or first fragment of UDP to port 53 or 443.
-    RefuseFragment = 38, "refuse_fragment", Refuse;
+    RefuseFragment = 54, "refuse_fragment", Refuse;
     /// More tags, labels or extension headers than are read.
-    RefuseHeaders = 39, "refuse_headers", Refuse;
+    RefuseHeaders = 55, "refuse_headers", Refuse;
     /// Data in a SYN (TCP Fast Open): refused so that it comes again after the handshake.
-    RefuseSynData = 40, "refuse_syn_data", Refuse;
+    RefuseSynData = 56, "refuse_syn_data", Refuse;
     /// Urgent data before the flow was judged: the server's stream would differ from the judged one.
-    RefuseUrgent = 41, "refuse_urgent", Refuse;
+    RefuseUrgent = 57, "refuse_urgent", Refuse;
     /// Lengths of the network or transport header do not agree with the frame.
-    RefuseMalformed = 42, "refuse_malformed", Refuse;
+    RefuseMalformed = 58, "refuse_malformed", Refuse;
     /// The step budget of the ClientHello parser ran out.
-    RefuseStepLimit = 43, "refuse_step_limit", Refuse;
+    RefuseStepLimit = 59, "refuse_step_limit", Refuse;
     /// State of an unfinished ClientHello was lost: the client is reset.
-    RefuseStateLost = 44, "refuse_state_lost", Refuse;
+    RefuseStateLost = 60, "refuse_state_lost", Refuse;
     /// Too many segments of the flow were held: the client is reset rather than starved.
-    RefuseStarved = 45, "refuse_starved", Refuse;
+    RefuseStarved = 61, "refuse_starved", Refuse;
     /// ClientHello with a server name that no server accepts.
-    RefuseHelloName = 46, "refuse_hello_name", Refuse;
+    RefuseHelloName = 62, "refuse_hello_name", Refuse;
     /// Frame that the program could not read back after it had measured it; a fault to report.
-    RefuseInternal = 47, "refuse_internal", Refuse;
+    RefuseInternal = 63, "refuse_internal", Refuse;
     /// Datagram to port 53 that is no sound DNS query: too short or too long, a name that does not end, compression in the question.
-    RefuseDnsMalformed = 48, "refuse_dns_malformed", Refuse;
+    RefuseDnsMalformed = 64, "refuse_dns_malformed", Refuse;
     /// DNS query with several questions: no server answers them, and only one would be judged.
-    RefuseDnsQuestions = 49, "refuse_dns_questions", Refuse;
+    RefuseDnsQuestions = 65, "refuse_dns_questions", Refuse;
 }
 
 impl Reason {
@@ -151,9 +153,9 @@ impl Reason {
 }
 
 /// Reasons from [`FIRST_NOT_PASS`] up to this number block or warn.
-pub const LAST_BLOCK: u32 = 31;
+pub const LAST_BLOCK: u32 = 47;
 /// Reasons below this number pass.
-pub const FIRST_NOT_PASS: u32 = 20;
+pub const FIRST_NOT_PASS: u32 = 32;
 
 #[cfg(test)]
 mod tests {
