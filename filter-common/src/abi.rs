@@ -12,8 +12,36 @@ pub const ABI: u32 = if cfg!(feature = "abi-next") { 4 } else { 3 };
 
 /// `Control::flags`: everything passes, whatever the entries say.
 pub const CONTROL_PASS_ALL: u32 = 1 << 0;
-/// `Control::flags`: flows are being handed to a new program; nothing may change a flow's state.
+/// `Control::flags`: flows are being handed to a new program; nothing may change a flow's state up to
+/// the moment in the bits from [`CONTROL_DRAIN_SHIFT`] on. It ends by itself: a daemon that dies
+/// meanwhile must not leave every new connection held.
 pub const CONTROL_DRAIN: u32 = 1 << 1;
+/// Lowest of the 24 bits of `Control::flags` that hold the end of a hand-over, in units of 2^28
+/// nanoseconds of the monotonic clock.
+pub const CONTROL_DRAIN_SHIFT: u32 = 8;
+/// Longest hand-over in these units: 4 seconds. A million flows are copied in a fraction of one.
+pub const DRAIN_UNITS: u32 = 15;
+
+/// The bits of `Control::flags` of a hand-over that starts now.
+#[must_use]
+pub fn drain_flags(now_ns: u64) -> u32 {
+    let end = (now_ns >> 28) as u32 + DRAIN_UNITS;
+    CONTROL_DRAIN | end << CONTROL_DRAIN_SHIFT
+}
+
+/// `flags` without those of a hand-over.
+#[must_use]
+pub fn without_drain(flags: u32) -> u32 {
+    flags & !(CONTROL_DRAIN | u32::MAX << CONTROL_DRAIN_SHIFT)
+}
+
+/// Whether a hand-over by these flags is under way.
+#[inline(always)]
+#[must_use]
+pub fn drain_holds(flags: u32, now_ns: u64) -> bool {
+    let left = (flags >> CONTROL_DRAIN_SHIFT).wrapping_sub((now_ns >> 28) as u32);
+    (left & u32::MAX >> CONTROL_DRAIN_SHIFT).wrapping_sub(1) < DRAIN_UNITS
+}
 
 /// The one row of `CONTROL`: what the program needs for every packet, and the words that switch
 /// regions.
@@ -455,3 +483,19 @@ const _: () = {
     assert!(size_of::<OrgCounters>() == 640);
     assert!(size_of::<CategoryCounters>() == 512);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hand_over_ends_by_itself() {
+        for now in [0, 1 << 40, u64::MAX >> 4] {
+            let flags = CONTROL_PASS_ALL | drain_flags(now);
+            let limit = u64::from(DRAIN_UNITS) << 28;
+            assert!(drain_holds(flags, now) && drain_holds(flags, now + limit / 2));
+            assert!(!drain_holds(flags, now + limit) && !drain_holds(flags, now + 100 * limit));
+            assert_eq!(without_drain(flags), CONTROL_PASS_ALL);
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The transport header: what needs no flow is decided here, the rest goes to `flow`.
 
-use crate::abi::{CONTROL_DRAIN, Scratch};
+use crate::abi::{CONTROL_DRAIN, Scratch, drain_holds};
 use crate::bytes::{Packet, View};
 use crate::limits::SEGMENT_BYTES_MAX;
 use crate::lookup::nameless;
@@ -283,5 +283,7 @@ pub fn hash_payload<W: World>(world: &mut W, from: u32, len: u32) -> u32 {
 /// Whether flows are being handed to a new program.
 #[inline(always)]
 pub fn draining<W: World>(world: &W) -> bool {
-    world.control().flags & CONTROL_DRAIN != 0
+    let flags = world.control().flags;
+    // The clock is asked in a hand-over only.
+    flags & CONTROL_DRAIN != 0 && drain_holds(flags, world.now_ns())
 }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use filter_common::abi::{CONTROL_DRAIN, Outcome};
+use filter_common::abi::{Outcome, drain_flags, without_drain};
 use filter_common::limits::NAME_PAD;
 use filter_common::name::org_id_key;
 use filter_user::desired::{Desired, FlowSizes};
 use filter_user::kernel::apply::{Grace, apply};
+use filter_user::kernel::grants::monotonic_ns;
 use filter_user::kernel::load::{MapSource, PROGRAM, Program, load};
 use filter_user::kernel::read::{Counters, Outcomes};
 use filter_user::kernel::run::{FRAME_MIN, XDP_PASS, run};
@@ -185,11 +186,13 @@ impl Gate {
         }
     }
 
-    /// Makes the program hold whatever would change a flow.
-    pub fn set_drain(&self, drain: bool) {
+    /// Makes the program hold whatever would change a flow, as a hand-over does that started this
+    /// many nanoseconds ago.
+    pub fn set_drain(&self, age_ns: Option<u64>) {
         let mut control = self.tables.control_row();
-        control.flags &= !CONTROL_DRAIN;
-        control.flags |= u32::from(drain) * CONTROL_DRAIN;
+        let start = |age_ns| monotonic_ns().saturating_sub(age_ns);
+        control.flags = without_drain(control.flags);
+        control.flags |= age_ns.map_or(0, |age_ns| drain_flags(start(age_ns)));
         self.tables.set_control(control);
     }
 

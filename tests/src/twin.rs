@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use filter_common::abi::{
-    Bucket, CONTROL_DRAIN, CONTROL_PASS_ALL, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot,
+    Bucket, CONTROL_PASS_ALL, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot,
     INTERFACE_ORGANISATIONS, INTERFACE_VLAN_REALMS, Interface, MPLS_REPLY_LABEL, MPLS_REPLY_NONE,
     MPLS_REPLY_UNLABELLED, NetEntry, Org, OrgRate, Outcome, Policy, Portal, REALM_NONE, Scratch,
+    drain_flags, without_drain,
 };
 use filter_common::bytes::Frame;
 use filter_common::identify::interface_row;
@@ -325,9 +326,10 @@ impl Twin {
     }
 
     /// Whether flows are being handed to a new program.
-    pub fn set_drain(&mut self, drain: bool) {
-        self.control.flags &= !CONTROL_DRAIN;
-        self.control.flags |= u32::from(drain) * CONTROL_DRAIN;
+    pub fn set_drain(&mut self, age_ns: Option<u64>) {
+        let now_ns = u64::from(self.now_ms) * 1_000_000;
+        let flags = age_ns.map_or(0, |age_ns| drain_flags(now_ns - age_ns));
+        self.control.flags = without_drain(self.control.flags) | flags;
     }
 
     /// Puts these grants in place of those that stand.

@@ -52,6 +52,9 @@ pub enum KernelError {
     /// The desired state does not fit these maps; larger ones hold it.
     #[error("the desired state does not fit the maps in place: {0}")]
     NeedsNewGeneration(&'static str),
+    /// The hold on the old program ended before its flows were handed over.
+    #[error("handing the flows over took longer than the old program waits; it goes on as it was")]
+    HandOver,
     /// The desired state does not fit any maps.
     #[error("over the limit: {what}: {wanted} wanted, {limit} possible")]
     OverLimit {

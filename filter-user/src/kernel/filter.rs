@@ -381,6 +381,9 @@ fn hand_over(
     };
     old.drain(true);
     let handed = hand_over_drained(&old, maps, generation).and_then(|handed| {
+        if !old.drains() {
+            return Err(KernelError::HandOver);
+        }
         set_links(pins, generation.program(), attachments, true).map(|()| handed)
     });
     if handed.is_err() {

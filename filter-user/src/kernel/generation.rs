@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use filter_common::abi::{ABI, CONTROL_DRAIN, Control};
+use filter_common::abi::{ABI, Control, without_drain};
 
 use super::apply::{self, Applied, Grace};
 use super::error::KernelError;
@@ -77,7 +77,7 @@ impl Generation {
         let tables = Tables::kernel(&maps)?;
         let control = tables.control_row();
         tables.set_control(Control {
-            flags: control.flags & !CONTROL_DRAIN,
+            flags: without_drain(control.flags),
             ..control
         });
         let counters = Mutex::new(Counters::open(&maps)?);

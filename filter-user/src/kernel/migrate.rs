@@ -8,7 +8,9 @@
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 
-use filter_common::abi::{ABI, Control, FlowKey, FlowSlot, HelloSlot, Org};
+use filter_common::abi::{
+    ABI, Control, FlowKey, FlowSlot, HelloSlot, Org, drain_flags, drain_holds, without_drain,
+};
 use filter_common::flow::{
     STAGE_CUT, STAGE_DONE, STAGE_FREE, STAGE_OPEN, STAGE_SYN, key_hash, stage, tag_of, with_tag,
 };
@@ -16,6 +18,7 @@ use filter_common::limits::WAYS;
 
 use super::error::KernelError;
 use super::generation::Layout;
+use super::grants::monotonic_ns;
 use super::memory::Array;
 use super::tables::{Maps, array, map_of};
 use super::{Tables, syscall};
@@ -86,15 +89,23 @@ impl Old {
         self.control.get(0).unwrap_or_default()
     }
 
-    /// Puts the old program on hold, or lets it go on.
+    /// Puts the old program on hold, for `abi::DRAIN_UNITS` at most, or lets it go on.
     pub(crate) fn drain(&self, on: bool) {
-        use filter_common::abi::CONTROL_DRAIN;
         let control = self.control_row();
-        let flags = control.flags & !CONTROL_DRAIN | if on { CONTROL_DRAIN } else { 0 };
+        let mut flags = without_drain(control.flags);
+        if on {
+            flags |= drain_flags(monotonic_ns());
+        }
         self.control.set(0, Control { flags, ..control });
         if on {
             syscall::wait_for_packets();
         }
+    }
+
+    /// Whether the old program is on hold, and will be for a moment.
+    pub(crate) fn drains(&self) -> bool {
+        let soon = monotonic_ns() + 500_000_000;
+        drain_holds(self.control_row().flags, soon)
     }
 
     /// Organisation numbers there to those of `new`.

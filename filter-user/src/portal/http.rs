@@ -37,27 +37,27 @@ const CONNECTION_TIME: Duration = Duration::from_secs(15);
 /// Pause after a failed attempt to listen or accept.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Listens on every configured address, for ever. Where an address is not there yet it tries again:
-/// filtering waits for no page.
+/// Listens on every configured address, for ever: at once where that succeeds. Where an address is not
+/// there yet it is tried again: filtering waits for no page.
 pub(crate) fn spawn(portal: Portal) {
     let portal = Arc::new(portal);
     for address in portal.settings.listen.clone() {
-        tokio::spawn(listen(address, Arc::clone(&portal)));
+        let first = bind(address);
+        if let Err(error) = &first {
+            warn!("[portal] listen {address}: {error}: trying again");
+        }
+        tokio::spawn(listen(address, first.ok(), Arc::clone(&portal)));
     }
 }
 
-async fn listen(address: SocketAddr, portal: Arc<Portal>) {
-    let mut told = false;
+async fn listen(address: SocketAddr, first: Option<TcpListener>, portal: Arc<Portal>) {
+    let mut bound = first;
     let listener = loop {
-        match bind(address) {
-            Ok(listener) => break listener,
-            Err(error) if !told => {
-                warn!("[portal] listen {address}: {error}: trying again");
-                told = true;
-            }
-            Err(_) => {}
+        if let Some(listener) = bound {
+            break listener;
         }
         tokio::time::sleep(PAUSE).await;
+        bound = bind(address).ok();
     };
     info!("portal on {address}");
     serve(listener, portal).await;

@@ -229,10 +229,19 @@ fn drained() -> Vec<Case> {
         .then(path.data(FIRST, b"data"), Want::of(Reason::PassNoFlow));
     let [first, ..] = Path::default().tcp_fragments(FIRST, &hello, 64);
     let case = case.then(first, Want::of(Reason::RefuseFragment));
-    vec![Case {
-        drain: true,
-        ..case
-    }]
+    let ended = Case::new("a hand-over that nobody ended holds nothing for long")
+        .then(path.syn(FIRST), Want::of(Reason::PassSyn))
+        .then(path.data(FIRST, &hello), Want::of(Reason::PassHelloName));
+    vec![
+        Case {
+            drain: Some(0),
+            ..case
+        },
+        Case {
+            drain: Some(10_000_000_000),
+            ..ended
+        },
+    ]
 }
 
 /// The table.

@@ -176,8 +176,8 @@ pub struct Case {
     pub what: String,
     /// What stands before. Flows of earlier cases stand too: every case uses ports of its own.
     pub setup: Setup,
-    /// Whether flows are being handed to a new program meanwhile.
-    pub drain: bool,
+    /// Nanoseconds since a hand-over of flows to a new program began; `None`: there is none.
+    pub drain: Option<u64>,
     /// Grants that stand.
     pub grants: Vec<Grant>,
     /// Frames in order.
@@ -191,7 +191,7 @@ impl Case {
         Case {
             what: what.into(),
             setup: world(),
-            drain: false,
+            drain: None,
             grants: Vec::new(),
             steps: Vec::new(),
         }
