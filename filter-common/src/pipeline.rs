@@ -1,7 +1,7 @@
 //! From a frame to one reason and one action: the stages in order, over a [`World`] that holds the
 //! maps. The kernel program and its twin on the host are two worlds around this one text.
 
-use crate::abi::{CONTROL_PASS_ALL, Outcome};
+use crate::abi::{CONTROL_PAGE, CONTROL_PASS_ALL, Outcome};
 use crate::bytes::{Packet, View};
 use crate::identify::identify;
 use crate::lookup::{POLICY_UNKNOWN, decide_into_outcome, need_policy, probe_address};
@@ -36,6 +36,7 @@ pub fn judge<W: World>(world: &mut W) -> Judged {
     let outcome = &mut world.facts().outcome;
     outcome.org = org;
     outcome.name_len = 0;
+    outcome.http = 0;
     outcome.category = CATEGORY_NONE;
     outcome.entry = 0;
     Judged::Enrolled(judge_enrolled(world))
@@ -173,7 +174,7 @@ pub fn conclude<W: World>(world: &mut W, reason: u32) -> u32 {
     let action = action_of(world, reason);
     let mut reason = reason;
     let mut action = action as u32;
-    let replies = action == Action::Reset as u32 || action == Action::Answer as u32;
+    let replies = action >= Action::Reset as u32;
     if replies && world.facts().mpls_at != 0 {
         let row = world.facts().interface;
         let reply = world
@@ -197,8 +198,8 @@ fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
     }
     let facts = world.facts();
     let tcp = facts.protocol == Protocol::TCP.0 && facts.tcp_flags & tcp::RST == 0;
-    if reason == Reason::RefuseStateLost.number() || reason == Reason::RefuseStarved.number() {
-        return Action::Reset;
+    if is_told(reason) {
+        return if tcp { Action::Reset } else { Action::Drop };
     }
     if reason > LAST_BLOCK {
         return Action::Drop;
@@ -209,9 +210,20 @@ fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
     if !tcp {
         return Action::Drop;
     }
+    if facts.outcome.http != 0 && world.control().flags & CONTROL_PAGE != 0 {
+        return Action::Redirect;
+    }
     need_policy(world);
     let row = world.facts().policy;
     Action::from_number(world.policy(row).map_or(1, |policy| policy.action))
+}
+
+/// Refusals that the client is told of by a reset: nothing that it sends again would get through.
+#[inline(always)]
+fn is_told(reason: u32) -> bool {
+    let starved = Reason::RefuseStateLost.number()..=Reason::RefuseStarved.number();
+    let requests = Reason::RefuseHttpMalformed.number()..=Reason::RefuseEnded.number();
+    starved.contains(&reason) || requests.contains(&reason)
 }
 
 /// Length of an Ethernet header without tags.
@@ -228,5 +240,7 @@ impl Outcome {
         name_at: 0,
         name_len: 0,
         name_row: 0,
+        http: 0,
+        pad: 0,
     };
 }

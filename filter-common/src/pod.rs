@@ -6,7 +6,8 @@
 
 use crate::abi::{
     Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, GrantSet, HelloSlot,
-    Interface, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Portal, Scratch,
+    Interface, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Page, Policy, Portal,
+    Scratch,
 };
 
 macro_rules! pod {
@@ -35,6 +36,7 @@ pod!(
     OrgCounters,
     OrgRate,
     Outcome,
+    Page,
     Policy,
     Portal,
     Scratch

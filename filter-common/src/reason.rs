@@ -62,7 +62,7 @@ reasons! {
     PassHelloName = 8, "pass_hello_name", Pass;
     /// ClientHello without a server name.
     PassHelloNoName = 9, "pass_hello_no_name", Pass;
-    /// First data of the flow is not a TLS ClientHello.
+    /// First data of the flow is neither a TLS ClientHello nor an HTTP request.
     PassNotTls = 10, "pass_not_tls", Pass;
     /// Retransmission of bytes that passed before, unchanged.
     PassRetransmission = 11, "pass_retransmission", Pass;
@@ -82,6 +82,12 @@ reasons! {
     PassDnsName = 18, "pass_dns_name", Pass;
     /// DNS message to port 53 that asks for no name of the Internet: the root, another class, an answer, another operation.
     PassDnsOther = 19, "pass_dns_other", Pass;
+    /// HTTP request for a host and path that no entry and no policy forbids.
+    PassRequestName = 20, "pass_request_name", Pass;
+    /// Segment of an HTTP request that is not complete yet.
+    PassRequestPart = 21, "pass_request_part", Pass;
+    /// HTTP request that names no host.
+    PassRequestNoName = 22, "pass_request_no_name", Pass;
     /// Destination address is in the unified registry.
     BlockUnifiedAddress = 32, "block_unified_address", Block;
     /// Destination address is in the education registry.
@@ -142,6 +148,12 @@ reasons! {
     RefuseDnsMalformed = 64, "refuse_dns_malformed", Refuse;
     /// DNS query with several questions: no server answers them, and only one would be judged.
     RefuseDnsQuestions = 65, "refuse_dns_questions", Refuse;
+    /// HTTP request that servers understand differently or not at all: two hosts, two lengths, folded lines.
+    RefuseHttpMalformed = 66, "refuse_http_malformed", Refuse;
+    /// HTTP/2 without TLS: its names are not read.
+    RefuseHttp2 = 67, "refuse_http2", Refuse;
+    /// Packet of a connection whose request was answered or refused: the client is reset.
+    RefuseEnded = 68, "refuse_ended", Refuse;
 }
 
 impl Reason {

@@ -8,9 +8,10 @@ use aya_ebpf::btf_maps::{Array, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use filter_common::abi::{
     Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, GrantSet, HelloSlot,
-    Interface, Message, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Policy, Portal, Scratch,
+    Interface, Message, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Page, Policy, Portal,
+    Scratch,
 };
-use filter_common::limits::{GRANT_SETS, INTERFACES as INTERFACE_ROWS, REASONS};
+use filter_common::limits::{DEAD_ROWS, GRANT_SETS, INTERFACES as INTERFACE_ROWS, REASONS};
 
 /// `BPF_F_MMAPABLE`, `linux/bpf.h`, kernel 5.5.
 const MMAPABLE: usize = 1 << 10;
@@ -93,6 +94,12 @@ pub(crate) static GRANTS: Array<GrantSet, { GRANT_SETS as usize }, MMAPABLE> = A
 /// Where forbidden names lead.
 #[btf_map]
 pub(crate) static PORTAL: Array<Portal, 1, MMAPABLE> = Array::new();
+/// The answer to a request that is blocked or warned of.
+#[btf_map]
+pub(crate) static PAGE: Array<Page, 1, MMAPABLE> = Array::new();
+/// When a connection was ended last, by its client's address and port: seconds of the coarse clock.
+#[btf_map]
+pub(crate) static DEAD: Array<u32, { DEAD_ROWS as usize }, MMAPABLE> = Array::new();
 /// A message that is read or built.
 #[btf_map]
 pub(crate) static MESSAGE: PerCpuArray<Message, 1> = PerCpuArray::new();

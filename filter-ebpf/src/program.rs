@@ -49,6 +49,9 @@ fn run(ctx: &XdpContext) -> u32 {
     if outcome.action == Action::Answer as u32 && parts::answer(ctx.ctx) != 0 {
         return XDP_TX;
     }
+    if outcome.action == Action::Redirect as u32 && parts::redirect(ctx.ctx) != 0 {
+        return XDP_TX;
+    }
     XDP_DROP
 }
 

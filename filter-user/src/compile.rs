@@ -14,9 +14,9 @@ use ipnet::IpNet;
 use crate::config::{Config, Tier};
 use crate::desired::{Blocks4, Desired, InterfaceRow, Organisation, Subject, address_key};
 use crate::numbers::Numbers;
-use crate::policy::{policy, portal};
+use crate::policy::{page, policy, portal};
 use crate::problem::Problem;
-use crate::registry::{RECORD_ADDRESS, RECORD_IPV4, RECORD_SUFFIX, Source};
+use crate::registry::{RECORD_ADDRESS, RECORD_IPV4, RECORD_SUFFIX, RECORD_URLS, Source};
 
 use classes::Classes;
 pub use nets::Rejected;
@@ -121,6 +121,7 @@ pub fn compile(input: &Input<'_>) -> Result<Compiled, Problem> {
         nets6,
         organisations: organisations(input),
         portal: portal(input.config),
+        page: page(input.config),
         syn_limit: input.config.daemon.syn_limit,
         pass_all: input.config.daemon.pass_all,
     };
@@ -206,9 +207,9 @@ fn blocks4(input: &Input<'_>) -> Blocks4 {
 /// Source number of the provider's own addresses.
 const INFRASTRUCTURE_SOURCE: u32 = u32::MAX;
 /// Bits of a record's flags below a source's number.
-const RECORD_BITS: u32 = 2;
+const RECORD_BITS: u32 = 3;
 /// These bits.
-const RECORD_KIND: u32 = RECORD_SUFFIX | RECORD_ADDRESS;
+const RECORD_KIND: u32 = RECORD_SUFFIX | RECORD_ADDRESS | RECORD_URLS;
 const _: () = assert!(RECORD_KIND >> RECORD_BITS == 0);
 
 /// All records, sorted by key.

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use filter_common::abi::{Class, Policy, Portal};
+use filter_common::abi::{Class, PAGE_BUF, Page, Policy, Portal};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// A host name, suffix or address with its class.
@@ -101,6 +101,49 @@ impl PortalAddresses {
     }
 }
 
+/// Where requests that are blocked or warned of are sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageText {
+    /// Host of the page's URL; `None`: there is no page.
+    pub host: Option<String>,
+}
+
+impl PageText {
+    /// The row of `PAGE`: all zero where there is no page, or its host is longer than a name.
+    #[must_use]
+    pub fn row(&self) -> Page {
+        let mut page = Page {
+            text: [0; PAGE_BUF],
+            len: 0,
+            kind_at: 0,
+            entry_at: 0,
+            org_at: 0,
+            reason_at: 0,
+            pad: 0,
+        };
+        let Some(host) = &self.host else { return page };
+        let mut text = format!("HTTP/1.1 302 Found\r\nLocation: http://{host}/");
+        let mut put = |part: &str, digits: usize| {
+            text.push_str(part);
+            let at = text.len();
+            text.extend(std::iter::repeat_n('0', digits));
+            u32::try_from(at).unwrap_or(0)
+        };
+        page.kind_at = put("", 0);
+        page.entry_at = put("b?e=", 10);
+        page.org_at = put("&o=", 5);
+        page.reason_at = put("&r=", 3);
+        text.push_str(
+            "\r\nCache-Control: no-store\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        );
+        if let Some(place) = page.text.get_mut(..text.len()) {
+            place.copy_from_slice(text.as_bytes());
+            page.len = u32::try_from(text.len()).unwrap_or(0);
+        }
+        page
+    }
+}
+
 /// Everything that the maps are to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
@@ -122,6 +165,8 @@ pub struct Desired {
     pub organisations: Vec<Organisation>,
     /// Where forbidden names lead.
     pub portal: PortalAddresses,
+    /// Where requests for them are sent.
+    pub page: PageText,
     /// New flows that one organisation may open in a second.
     pub syn_limit: u32,
     /// The operator's switch: everything passes.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{Compiled, nets_around, tiers_of};
 use crate::config::{Config, Tier};
 use crate::numbers::Numbers;
-use crate::registry::{RECORD_SUFFIX, Source, lines};
+use crate::registry::{RECORD_SUFFIX, RECORD_URLS, Source, lines};
 
 /// Where an entry stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +88,8 @@ impl Book<'_> {
         for source in self.sources {
             for record in source.with_key(key) {
                 let suffix = record.flags & RECORD_SUFFIX != 0;
-                if suffix || !suffix_only {
+                let entry = record.flags & RECORD_URLS == 0;
+                if entry && (suffix || !suffix_only) {
                     hits.push(self.hit(source, record.line, suffix));
                 }
             }

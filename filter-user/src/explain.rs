@@ -4,9 +4,11 @@
 use std::net::IpAddr;
 
 use filter_common::abi::{Class, Policy, Tiers};
+use filter_common::lookup::url_len;
 use filter_common::name::name_key;
 use filter_common::reason::Reason;
 use filter_common::rule::{Best, Decision, Moment, Step, decide, judge_entry};
+use filter_common::url;
 use filter_common::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
@@ -199,6 +201,14 @@ fn probes(book: &Book<'_>, seed: u64, subject: &Subject<'_>, address: Option<IpA
             (host.to_string(), probes, Moment::Address, notes)
         }
         Subject::Net(net) => (net.to_string(), probes, Moment::Address, notes),
+        Subject::Url { host, path, .. } => {
+            notes.push(
+                "a path is seen in plain HTTP only: in HTTPS and QUIC the host decides".to_owned(),
+            );
+            probes.extend(name_probes(book, seed, host));
+            probes.extend(url_probes(book, seed, host, path));
+            (format!("http://{host}{path}"), probes, Moment::Name, notes)
+        }
     }
 }
 
@@ -273,6 +283,28 @@ fn name_probes(book: &Book<'_>, seed: u64, name: &str) -> Vec<Probe> {
             })
         })
         .collect()
+}
+
+/// The beginnings of a path, then the path with its query.
+fn url_probes(book: &Book<'_>, seed: u64, host: &str, path: &str) -> Vec<Probe> {
+    let Some(host_key) = name_key(seed, host.as_bytes()) else {
+        return Vec::new();
+    };
+    let (parts, paths) = url::hashes(seed, path.as_bytes());
+    let places = (0..parts).chain([url::PATH_AT, url::FULL_AT]);
+    let probe = |place: usize| {
+        let key = url::url_key(host_key, *paths.get(place)?);
+        let class = class_of_key(book, key)?;
+        let whole = place == url::FULL_AT;
+        Some(Probe {
+            subject: format!("http://{host}{path}"),
+            exact: whole.then_some(class.exact),
+            suffix: class.suffix,
+            len: url_len(place),
+            hits: book.of_key(key, !whole),
+        })
+    };
+    places.filter_map(probe).collect()
 }
 
 /// Runs the probes through the data path's rule; the second value is the probe that decides.

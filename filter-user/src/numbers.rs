@@ -12,7 +12,7 @@ use crate::config::{Config, DEFAULT_REALM, Tier};
 pub struct Numbers {
     /// Realm numbers by name; the default realm is 0.
     pub realms: BTreeMap<String, u16>,
-    /// Local list numbers, below 63, by registry id.
+    /// Local list numbers, below 62, by registry id.
     pub locals: BTreeMap<String, u16>,
 }
 
@@ -75,8 +75,8 @@ fn keep_and_add<'a>(
                 .any(|other| other == number)
         };
         let in_use = |number: &u16| numbers.values().any(|other| other == number);
-        // Local lists must stay below 63; only when all are held is one taken that just fell free.
-        let free = (0..63)
+        // Local lists must stay below 62; only when all are held is one taken that just fell free.
+        let free = (0..62)
             .find(|number| !held(number))
             .or_else(|| (0..u16::MAX).find(|number| !in_use(number)));
         numbers.insert(name.to_owned(), free.unwrap_or(u16::MAX));

@@ -7,7 +7,7 @@ use filter_common::verdict::Action;
 
 use crate::categories::Categories;
 use crate::config::{Config, PORTAL, Profile};
-use crate::desired::PortalAddresses;
+use crate::desired::{PageText, PortalAddresses};
 use crate::numbers::Numbers;
 
 /// The policy of a profile.
@@ -36,6 +36,20 @@ pub fn policy(config: &Config, numbers: &Numbers, profile: &Profile) -> Policy {
         } else {
             Action::Drop as u32
         },
+    }
+}
+
+/// The answer to a request that is blocked or warned of: a redirect to the portal, by its name where it
+/// has one.
+#[must_use]
+pub fn page(config: &Config) -> PageText {
+    let named = config.portal.as_ref().and_then(|own| own.host.clone());
+    let addresses = portal(config);
+    let four = addresses.v4.map(|v4| v4.to_string());
+    let six = addresses.v6.map(|v6| format!("[{v6}]"));
+    let anywhere = addresses != PortalAddresses::default();
+    PageText {
+        host: named.filter(|_| anywhere).or(four).or(six),
     }
 }
 

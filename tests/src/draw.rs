@@ -368,7 +368,7 @@ fn name(random: &mut Random, entries: &[Entry]) -> String {
             4 => format!("{}{name}", label(random)),
             _ => fresh_name(random),
         },
-        Subject::Net(_) => fresh_name(random),
+        Subject::Net(_) | Subject::Url(..) => fresh_name(random),
     }
 }
 

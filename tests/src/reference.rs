@@ -131,13 +131,15 @@ pub enum Subject {
     Domain(String),
     /// An address or a prefix.
     Net(IpNet),
+    /// A URL: its host, its path with the query, and whether everything below it is meant too.
+    Url(String, String, bool),
 }
 
 impl Subject {
     fn name(&self) -> Option<&str> {
         match self {
             Subject::Host(name) | Subject::Domain(name) => Some(name),
-            Subject::Net(_) => None,
+            Subject::Net(_) | Subject::Url(..) => None,
         }
     }
 }
@@ -166,6 +168,24 @@ impl Entry {
     pub fn domain(name: &str, tier: Tier) -> Entry {
         Entry {
             subject: Subject::Domain(name.to_owned()),
+            tier,
+        }
+    }
+
+    /// A URL without its scheme; with `*` at its end everything below it.
+    ///
+    /// # Panics
+    /// If it has no path.
+    #[must_use]
+    pub fn url(text: &str, tier: Tier) -> Entry {
+        let Some(at) = text.find('/') else {
+            panic!("{text} has no path");
+        };
+        let (host, path) = text.split_at(at);
+        let below = path.strip_suffix('*');
+        let path = below.map_or(path, |path| path.trim_end_matches('/'));
+        Entry {
+            subject: Subject::Url(host.to_owned(), path.to_owned(), below.is_some()),
             tier,
         }
     }
@@ -201,7 +221,7 @@ impl Entry {
                     .is_some_and(|rest| rest.ends_with('.'));
                 (domain == name || below).then_some(domain.len() * 2)
             }
-            (_, None) => None,
+            (_, None) | (Subject::Url(..), _) => None,
         }
     }
 }

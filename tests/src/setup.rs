@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use filter_common::abi::{
-    Class, LOCAL_INFRASTRUCTURE, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, Policy, Tiers,
+    Class, LOCAL_INFRASTRUCTURE, LOCAL_URLS, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, Policy, Tiers,
 };
+use filter_common::url::{path_hash, url_key};
 use filter_common::verdict::Action;
 use filter_user::desired::{
-    Desired, InterfaceRow, MplsReply, NetSubject, Organisation, PortalAddresses, Subject as Row,
-    address_key,
+    Desired, InterfaceRow, MplsReply, NetSubject, Organisation, PageText, PortalAddresses,
+    Subject as Row, address_key,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -66,6 +67,8 @@ pub struct Setup {
     pub mpls_reply: MplsReply,
     /// Where forbidden names lead.
     pub portal: PortalAddresses,
+    /// Host of the page that requests are sent to.
+    pub page: Option<&'static str>,
     /// New flows of a school in a second.
     pub syn_limit: u32,
     /// The operator's switch.
@@ -81,6 +84,7 @@ impl Default for Setup {
             organisations: true,
             mpls_reply: MplsReply::None,
             portal: PortalAddresses::default(),
+            page: None,
             syn_limit: 1_000_000,
             pass_all: false,
         }
@@ -191,6 +195,20 @@ impl Rows {
                     .or_insert((Class::default(), number));
                 join(&mut row.0.suffix, wanted);
             }
+            Subject::Url(host, path, below) => {
+                let host = key_of_name(seed, host);
+                let mark = self.subjects.entry((host, false));
+                mark.or_insert((Class::default(), number)).0.exact.local |= LOCAL_URLS;
+                let key = url_key(host, path_hash(seed, path.as_bytes()));
+                let row = self.subjects.entry((key, false));
+                let class = &mut row.or_insert((Class::default(), number)).0;
+                let half = if *below {
+                    &mut class.suffix
+                } else {
+                    &mut class.exact
+                };
+                join(half, wanted);
+            }
             Subject::Net(net) if net.prefix_len() == net.max_prefix_len() => {
                 let key = (address_key(seed, net.addr()), true);
                 let row = self
@@ -244,6 +262,9 @@ impl Setup {
                 .unwrap_or(0),
             interfaces: vec![self.interface()],
             portal: self.portal,
+            page: PageText {
+                host: self.page.map(str::to_owned),
+            },
             syn_limit: self.syn_limit,
             pass_all: self.pass_all,
             organisations: self.schools.iter().map(organisation).collect(),

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use filter_common::abi::{Class, Tiers};
+use filter_common::abi::{Class, LOCAL_URLS, Tiers};
 
 use super::{INFRASTRUCTURE, INFRASTRUCTURE_SOURCE, RECORD_BITS, join};
-use crate::registry::RECORD_SUFFIX;
+use crate::registry::{RECORD_SUFFIX, RECORD_URLS};
 
 /// Classes met so far; number 0 is the empty one.
 pub(super) struct Classes {
@@ -70,6 +70,10 @@ impl Classes {
 fn with(mut class: Class, source: u32, tiers: &[Tiers]) -> Class {
     if source == INFRASTRUCTURE_SOURCE {
         class.exact = join(class.exact, INFRASTRUCTURE);
+        return class;
+    }
+    if source & RECORD_URLS != 0 {
+        class.exact.local |= LOCAL_URLS;
         return class;
     }
     let own = usize::try_from(source >> RECORD_BITS)

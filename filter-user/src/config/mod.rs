@@ -131,8 +131,10 @@ pub enum Format {
     Domains,
     /// An address or prefix a line.
     Addresses,
-    /// Names, addresses and prefixes, one a line.
+    /// Names, addresses, prefixes and URLs, one a line.
     Mixed,
+    /// A URL a line.
+    Urls,
     /// A directory a category.
     Ut1,
 }
@@ -145,6 +147,7 @@ impl Format {
             Format::Domains => "domains",
             Format::Addresses => "addresses",
             Format::Mixed => "mixed",
+            Format::Urls => "urls",
             Format::Ut1 => "ut1",
         }
     }

@@ -10,8 +10,8 @@ use crate::normalise::Guards;
 
 /// Rejected lines in percent above which a registry is refused.
 const REJECTED_PERCENT_DEFAULT: u32 = 20;
-/// Local lists are bits of a mask whose last bit is the infrastructure.
-const LOCAL_LISTS_MAX: usize = 63;
+/// Local lists are bits of a mask whose last two are the infrastructure and the hosts with URLs.
+const LOCAL_LISTS_MAX: usize = 62;
 
 /// Reads all of them.
 pub(super) fn registries(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> Vec<Registry> {
@@ -96,6 +96,7 @@ const FORMATS: &[(&str, Format)] = &[
     ("domains", Format::Domains),
     ("addresses", Format::Addresses),
     ("mixed", Format::Mixed),
+    ("urls", Format::Urls),
     ("ut1", Format::Ut1),
 ];
 

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use filter_common::abi::{CONTROL_PASS_ALL, Class, Control};
+use filter_common::abi::{CONTROL_PAGE, CONTROL_PASS_ALL, Class, Control};
 
 use super::classes::RowsByValue;
 use super::enrolment::EnrolmentPlan;
@@ -224,14 +224,19 @@ fn set_switches(tables: &Tables, desired: &Desired) {
     if tables.portal.get(0) != Some(portal) {
         tables.portal.set(0, portal);
     }
+    let page = desired.page.row();
+    if tables.page.get(0) != Some(page) {
+        tables.page.set(0, page);
+    }
     let control = tables.control_row();
+    let told = if page.len == 0 { 0 } else { CONTROL_PAGE };
     let pass_all = if desired.pass_all {
         CONTROL_PASS_ALL
     } else {
         0
     };
     tables.set_control(Control {
-        flags: control.flags & !CONTROL_PASS_ALL | pass_all,
+        flags: control.flags & !(CONTROL_PASS_ALL | CONTROL_PAGE) | pass_all | told,
         syn_limit: desired.syn_limit,
         ..control
     });

@@ -8,7 +8,7 @@ use aya::Pod;
 use aya::maps::MapData;
 use filter_common::abi::{
     ABI, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface,
-    NetEntry, Org, Org6SplitKey, OrgRate, Policy, Portal,
+    NetEntry, Org, Org6SplitKey, OrgRate, Page, Policy, Portal,
 };
 use filter_common::limits::{GRANT_SETS, IDLE_MS, INTERFACES, WAYS};
 
@@ -30,7 +30,7 @@ const HELLO_WAYS: u32 = 4;
 const _: () = assert!(WAYS == HELLO_WAYS as usize);
 
 /// Every map of a generation by name.
-pub const MAP_NAMES: [&str; 32] = [
+pub const MAP_NAMES: [&str; 34] = [
     "CONTROL",
     "INTERFACES",
     "VLAN_REALMS",
@@ -57,6 +57,8 @@ pub const MAP_NAMES: [&str; 32] = [
     "GRANTS",
     "ORG_RATES",
     "PORTAL",
+    "PAGE",
+    "DEAD",
     "MESSAGE",
     "COUNTERS",
     "CATEGORY_COUNTERS",
@@ -104,6 +106,7 @@ pub struct Tables {
     pub grants: Grants,
     pub org_rates: Array<OrgRate>,
     pub portal: Array<Portal>,
+    pub page: Array<Page>,
     pub category_counters: Array<CategoryCounters>,
 }
 
@@ -163,6 +166,7 @@ impl Tables {
             grants: Grants::new(Array::heap(GRANT_SETS)),
             org_rates: Array::heap(sizes.orgs),
             portal: Array::heap(1),
+            page: Array::heap(1),
             category_counters: Array::heap(sizes.orgs),
         };
         tables.initialise(seed);
@@ -201,6 +205,7 @@ impl Tables {
             grants: Grants::new(array(maps, "GRANTS")?),
             org_rates: array(maps, "ORG_RATES")?,
             portal: array(maps, "PORTAL")?,
+            page: array(maps, "PAGE")?,
             category_counters: array(maps, "CATEGORY_COUNTERS")?,
         })
     }

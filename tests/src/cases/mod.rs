@@ -21,6 +21,7 @@ use crate::setup::{School, Setup};
 pub mod dns;
 pub mod flows;
 mod grants;
+pub mod http;
 pub mod links;
 pub mod lists;
 pub mod network;
@@ -229,6 +230,7 @@ pub fn all() -> Vec<Case> {
         flows::table(),
         dns::table(),
         grants::table(),
+        http::table(),
     ];
     tables.into_iter().flatten().collect()
 }
