@@ -15,10 +15,10 @@ use crate::judge::{Parse, REQUESTS_NEXT, parse};
 use crate::limits::{BLOCKED_IDLE_MS, HOLDS_MAX, SEGMENT_HASHES, SYN_NEAR};
 use crate::lookup::{nameless, need_policy};
 use crate::reason::Reason;
-use crate::request;
 use crate::segment::{draining, tcp};
 use crate::table::{finish, fold};
 use crate::world::World;
+use crate::{dns, request};
 
 /// The slot is free.
 pub const STAGE_FREE: u64 = 0;
@@ -399,7 +399,8 @@ fn ended<W: World>(world: &mut W, way: usize, state: u64, next: u32) -> Plan {
 /// a start all the same.
 #[inline(always)]
 fn unknown<W: World>(world: &mut W) -> Plan {
-    if !starts_hello(world, 0) && !request::looks_like_request(world) {
+    let dns = world.facts().ports & 0xffff == dns::PORT;
+    if !dns && !starts_hello(world, 0) && !request::looks_like_request(world) {
         return Plan::Known(nameless(world, Reason::PassNoFlow));
     }
     if draining(world) {

@@ -20,7 +20,7 @@ const HEAD_MIN: u32 = 24;
 #[inline(always)]
 fn word<P: Packet>(packet: P, at: u32, end: u32) -> Option<u64> {
     let over = (at + 8).wrapping_sub(end);
-    let over = over & !((over as i32 >> 31) as u32);
+    let over = over & !(over.cast_signed() >> 31).cast_unsigned();
     let bytes = packet.view::<8>(at.wrapping_sub(over))?.le64(0);
     Some(bytes >> ((over & 7) * 8))
 }

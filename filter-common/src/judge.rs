@@ -6,7 +6,6 @@ use crate::flow::{
     BLOCKED, CHUNKED, HOLDS_SHIFT, LATER, REQUESTS, SEGMENTS_OVER, STAGE_BETWEEN, STAGE_CUT,
     STAGE_DONE, STAGE_OPEN, STAGE_SYN, hold, key_hash, segments, stage, state_word,
 };
-use crate::http;
 use crate::limits::{SEGMENT_HASHES, WAYS};
 use crate::lookup::{decide_into_outcome, nameless};
 use crate::reason::{FIRST_NOT_PASS, LAST_BLOCK, Reason};
@@ -14,6 +13,7 @@ use crate::rule::Moment;
 use crate::segment::glide_facts;
 use crate::tls::{progress, starts_record};
 use crate::world::World;
+use crate::{dns, http};
 
 /// How a payload is to be parsed.
 #[derive(Clone, Copy)]
@@ -95,6 +95,9 @@ fn is_request<W: World>(world: &mut W, how: Parse) -> bool {
         return how.state & REQUESTS != 0;
     }
     let between = stage(how.state) == STAGE_BETWEEN;
+    if world.facts().ports & 0xffff == dns::PORT {
+        return true;
+    }
     if between && how.state & CHUNKED != 0 {
         return true;
     }

@@ -13,6 +13,7 @@
 pub mod abi;
 pub mod bytes;
 pub mod dns;
+pub mod dns_stream;
 pub mod flow;
 pub mod grant;
 pub mod http;

@@ -222,7 +222,8 @@ fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
 #[inline(always)]
 fn is_told(reason: u32) -> bool {
     let starved = Reason::RefuseStateLost.number()..=Reason::RefuseStarved.number();
-    let requests = Reason::RefuseHttpMalformed.number()..=Reason::RefuseEnded.number();
+    // A DNS message that is not sound: over UDP there is nobody to tell.
+    let requests = Reason::RefuseDnsMalformed.number()..=Reason::RefuseEnded.number();
     starved.contains(&reason) || requests.contains(&reason)
 }
 

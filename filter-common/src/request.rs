@@ -1,4 +1,4 @@
-//! Streams of requests (HTTP/1, see `http`): every request of a connection is judged, however it is cut
+//! Streams of requests (HTTP/1, see `http`; DNS over TCP, see `dns_stream`): every request of a connection is judged, however it is cut
 //! and however many follow each other.
 //!
 //! Between requests a flow stands at [`STAGE_BETWEEN`]: `next` is where the next request starts, behind
@@ -22,6 +22,7 @@ use crate::rule::Moment;
 use crate::segment::{draining, tcp};
 use crate::url::{self, PARTS_MAX, url_key};
 use crate::world::World;
+use crate::{dns, dns_stream};
 
 /// Reads the requests of the payload that [`crate::flow::payload`] has left to it, keeps what is to be
 /// kept of them, and gives the claim of the flow's set back.
@@ -51,8 +52,12 @@ fn parse<W: World>(world: &mut W, how: Parse) -> u32 {
         world.load_request(how.row - 1);
     }
     let facts = world.facts();
-    facts.outcome.http = 1;
+    let dns = facts.ports & 0xffff == dns::PORT;
+    facts.outcome.http = !dns as u32;
     facts.request.offset = how.from;
+    if dns && how.row == 0 {
+        facts.request.stage = dns_stream::stage::LENGTH;
+    }
     facts.best_address = facts.best;
     let mut row = how.row;
     let mut outcome = GO;
@@ -95,6 +100,7 @@ fn conclude<W: World>(world: &mut W, how: Parse, row: u32, outcome: u32) -> u32 
         NOT_HTTP => nameless(world, Reason::PassNotTls),
         VERDICT => passed,
         HTTP2 => Reason::RefuseHttp2.number(),
+        MALFORMED if world.facts().outcome.http == 0 => Reason::RefuseDnsMalformed.number(),
         MALFORMED => Reason::RefuseHttpMalformed.number(),
         _ => Reason::RefuseStepLimit.number(),
     };
@@ -314,6 +320,9 @@ pub fn step_facts<W: World>(world: &mut W, row: u32) -> u32 {
     let Some((request, name, mut paths)) = world.request_and_buffers(row) else {
         return NOT_HTTP;
     };
+    if request.stage >= dns_stream::stage::LENGTH {
+        return dns_stream::step(request, name, packet, payload, len);
+    }
     http::step(request, name, &mut paths, seed, packet, payload, len)
 }
 
@@ -323,11 +332,14 @@ pub fn judge_request<W: World>(world: &mut W, row: u32, outcome: u32) -> u32 {
     let facts = world.facts();
     facts.best = facts.best_address;
     if outcome == NO_NAME {
+        if facts.outcome.http == 0 {
+            return Reason::PassDnsOther.number();
+        }
         return nameless(world, Reason::PassRequestNoName);
     }
     facts.name_at = 0;
     facts.name_len = facts.request.name_len as u32;
-    let no_path = facts.request.marks & mark::CONNECT != 0;
+    let no_path = facts.request.marks & mark::CONNECT != 0 || facts.outcome.http == 0;
     world.call_name_in_row(row);
     if world.facts().name_has_urls != 0 && !no_path {
         world.call_urls(row);
@@ -348,6 +360,7 @@ pub fn judge_name<W: World>(world: &mut W) -> u32 {
         facts.outcome.name_row = 0;
     }
     match decide_into_outcome(world, Moment::Name) {
+        0 if world.facts().outcome.http == 0 => Reason::PassDnsName.number(),
         0 => Reason::PassRequestName.number(),
         reason => reason,
     }

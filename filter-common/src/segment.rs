@@ -182,7 +182,8 @@ fn data<W: World>(world: &mut W) -> u32 {
     let facts = world.facts();
     let (key, tag) = (facts.key, facts.spare[2] as u64);
     let record = tls::starts_record(first);
-    let method = http::starts_method(first);
+    let dns = world.facts().ports & 0xffff == dns::PORT;
+    let method = http::starts_method(first) || dns;
     // Four tags in one word tell most flows without an entry, at an eighth of the memory of the keys.
     if !record && !method && !flow::has_tag(world.flow_tags(set), tag) {
         return nameless(world, Reason::PassNoFlow);

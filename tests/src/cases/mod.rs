@@ -19,6 +19,7 @@ use crate::reference::{Entry, Profile, Tier};
 use crate::setup::{School, Setup};
 
 pub mod dns;
+mod dns_stream;
 pub mod flows;
 mod grants;
 pub mod http;
@@ -231,6 +232,7 @@ pub fn all() -> Vec<Case> {
         dns::table(),
         grants::table(),
         http::table(),
+        dns_stream::table(),
     ];
     tables.into_iter().flatten().collect()
 }
