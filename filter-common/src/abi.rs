@@ -132,6 +132,9 @@ pub struct Org {
 pub const POLICY_ALLOW_ONLY: u32 = 1 << 0;
 /// `Policy::flags`: a forbidden name does not exist in DNS; without it the portal's address is given.
 pub const POLICY_DNS_NXDOMAIN: u32 = 1 << 1;
+/// `Policy::flags`: DNS that hides what is asked for is blocked, by port and by address; by name it is a
+/// matter of [`Policy::local_deny`].
+pub const POLICY_ENCRYPTED_DNS: u32 = 1 << 8;
 
 /// A row of `POLICIES`: a profile compiled for this moment. Masks have bit n for category n, or for local
 /// list n where the field says local.
@@ -142,7 +145,8 @@ pub struct Policy {
     pub mandatory: u64,
     /// Local lists and services that are allowed.
     pub local_allow: u64,
-    /// Local lists and services that are denied.
+    /// Local lists and services that are denied, and what is denied by a bit of its own
+    /// ([`LOCAL_ENCRYPTED_DNS`] and those beside it).
     pub local_deny: u64,
     /// Education registry categories that are blocked.
     pub block: u64,
@@ -160,6 +164,15 @@ pub struct Policy {
 
 /// `Tiers::local`: the subject is the provider's own portal, resolver or other infrastructure.
 pub const LOCAL_INFRASTRUCTURE: u64 = 1 << 63;
+/// `Tiers::local`: the subject is a name of a resolver that is asked by encrypted DNS.
+pub const LOCAL_ENCRYPTED_DNS: u64 = 1 << 62;
+/// `Tiers::local`: the subject is a name by which devices find out whether they may hide what they ask.
+pub const LOCAL_CANARY: u64 = 1 << 61;
+/// `Tiers::local`: the subject is an address of a resolver that is asked by encrypted DNS. No policy denies
+/// the address as such: plain DNS on port 53 is judged by the name that is asked for (see `encrypted`).
+pub const LOCAL_ENDPOINT: u64 = 1 << 59;
+/// Numbers of local lists are below this: the bits from here on mean something of their own.
+pub const LOCAL_LISTS: u32 = 54;
 
 /// Categories of one subject by registry. A subject is in a registry if its mask is not zero.
 #[repr(C)]
@@ -169,7 +182,7 @@ pub struct Tiers {
     pub unified: u64,
     /// Education registry: categories.
     pub nsor: u64,
-    /// Local lists and services: list numbers, and [`LOCAL_INFRASTRUCTURE`].
+    /// Local lists and services: list numbers below [`LOCAL_LISTS`], and `LOCAL_*` bits.
     pub local: u64,
     /// Suspicious registry: categories.
     pub suspicious: u64,
@@ -438,6 +451,11 @@ pub struct Scratch {
     pub question_end: u32,
     /// 1 while the organisation's bypass is in force.
     pub bypass: u32,
+    /// Entry number by which the destination is an address of an encrypted DNS resolver; 0: it is none.
+    /// Means something once the policy is known.
+    pub endpoint: u32,
+    /// Zero.
+    pub pad: u32,
     /// Words for values that the verifier shall forget.
     pub spare: [u32; 4],
     /// Parser state of a hello that is read without a slot.
@@ -479,7 +497,7 @@ const _: () = {
     assert!(size_of::<Message>() == 1032);
     assert!(size_of::<GrantSet>() == 64);
     assert!(size_of::<Outcome>() == 32);
-    assert!(size_of::<Scratch>() == 264);
+    assert!(size_of::<Scratch>() == 272);
     assert!(size_of::<OrgCounters>() == 640);
     assert!(size_of::<CategoryCounters>() == 512);
 };

@@ -9,7 +9,7 @@ use crate::bytes::{Packet, View};
 use crate::limits::{DNS_LABELS_MAX, DNS_LEN_MAX, DNS_OPTIONS_MAX, DNS_TTL};
 use crate::lookup::{decide_into_outcome, need_policy};
 use crate::reason::Reason;
-use crate::rule::Moment;
+use crate::rule::{CATEGORY_NONE, Moment};
 use crate::walk::name_in_message;
 use crate::world::World;
 
@@ -129,6 +129,8 @@ pub fn query<W: World>(world: &mut W) -> u32 {
     let facts = world.facts();
     // What is listed for the resolver's address says nothing of the name that is asked for.
     facts.best.clear();
+    facts.outcome.category = CATEGORY_NONE;
+    facts.outcome.entry = 0;
     facts.name_len = name_len;
     facts.question_end = behind + 4;
     facts.outcome.name_at = facts.payload + HEADER_LEN + 1;
@@ -179,10 +181,12 @@ fn read_query<W: World>(world: &mut W, len: u32) -> Query {
 pub fn answer<W: World>(world: &mut W) -> u32 {
     let facts = world.facts();
     let (end, len, row) = (facts.question_end, facts.payload_len, facts.policy);
-    let censored = is_censored(facts.outcome.reason);
-    let nxdomain = world
-        .policy(row)
-        .is_none_or(|policy| policy.flags & POLICY_DNS_NXDOMAIN != 0);
+    let reason = facts.outcome.reason;
+    let censored = is_censored(reason);
+    let nxdomain = hides_names(reason)
+        || world
+            .policy(row)
+            .is_none_or(|policy| policy.flags & POLICY_DNS_NXDOMAIN != 0);
     let end = world.forget(end);
     let len = world.forget(len);
     let flags = be16(world, 2);
@@ -217,6 +221,13 @@ pub fn answer<W: World>(world: &mut W) -> u32 {
 #[inline(always)]
 fn is_censored(reason: u32) -> bool {
     reason == Reason::BlockUnifiedName.number()
+}
+
+/// Whether it is forbidden as a way to hide names: such a name does not exist, whatever the profile says of
+/// others. Devices take nothing else for a refusal of a canary name, and no person looks at a page there.
+#[inline(always)]
+fn hides_names(reason: u32) -> bool {
+    (Reason::BlockEncryptedDnsName.number()..=Reason::BlockCanaryName.number()).contains(&reason)
 }
 
 /// The portal's address as the answer to the question; gives its length, 0 if there is none of this

@@ -13,6 +13,7 @@
 pub mod abi;
 pub mod bytes;
 pub mod dns;
+pub mod encrypted;
 pub mod flow;
 pub mod grant;
 pub mod identify;

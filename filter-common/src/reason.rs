@@ -106,6 +106,12 @@ reasons! {
     WarnName = 42, "warn_name", Warn;
     /// Forbidden behind MPLS, where no return label is configured: dropped without an answer.
     BlockMplsNoReturn = 43, "block_mpls_no_return", Block;
+    /// Connection or datagram to port 853 (DNS over TLS or QUIC), or to the address of a resolver that is asked by encrypted DNS.
+    BlockEncryptedDns = 44, "block_encrypted_dns", Block;
+    /// Server name is that of a resolver that is asked by encrypted DNS.
+    BlockEncryptedDnsName = 45, "block_encrypted_dns_name", Block;
+    /// Name by which devices find out whether they may hide what they ask: they learn that they may not.
+    BlockCanaryName = 46, "block_canary_name", Block;
     /// Segment out of order while the ClientHello is unfinished.
     HoldOutOfOrder = 48, "hold_out_of_order", Hold;
     /// Retransmission whose bytes differ from, or cannot be compared with, those that passed.

@@ -413,6 +413,10 @@ impl World for KernelWorld {
         parts::query(self.ctx)
     }
     #[inline(always)]
+    fn call_endpoint(&mut self) -> u32 {
+        parts::endpoint()
+    }
+    #[inline(always)]
     fn call_granted(&mut self, entry: u32) -> u32 {
         parts::granted(entry)
     }

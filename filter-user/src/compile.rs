@@ -7,8 +7,11 @@ mod nets;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use filter_common::abi::{LOCAL_INFRASTRUCTURE, Tiers};
+use filter_common::abi::{
+    LOCAL_CANARY, LOCAL_ENCRYPTED_DNS, LOCAL_ENDPOINT, LOCAL_INFRASTRUCTURE, Tiers,
+};
 use filter_common::limits::CATEGORIES;
+use filter_common::name::name_key;
 use ipnet::IpNet;
 
 use crate::config::{Config, Tier};
@@ -49,7 +52,7 @@ pub struct Compiled {
     next_entry: u32,
 }
 
-/// What the entries of one file mean.
+/// What the names of one file mean; for its addresses see [`of_address`].
 #[must_use]
 pub fn tiers_of(source: &Source, config: &Config, numbers: &Numbers) -> Tiers {
     let categories = source.spec.categories;
@@ -66,6 +69,10 @@ pub fn tiers_of(source: &Source, config: &Config, numbers: &Numbers) -> Tiers {
             suspicious: categories,
             ..Tiers::default()
         },
+        Tier::EncryptedDns => Tiers {
+            local: LOCAL_ENCRYPTED_DNS,
+            ..Tiers::default()
+        },
         Tier::Local => {
             let registry = config.registries.get(source.spec.registry);
             let number = registry.and_then(|registry| numbers.local(&registry.id));
@@ -74,6 +81,18 @@ pub fn tiers_of(source: &Source, config: &Config, numbers: &Numbers) -> Tiers {
                 ..Tiers::default()
             }
         }
+    }
+}
+
+/// What an address or a prefix means in a file whose names mean `tiers`.
+#[must_use]
+pub fn of_address(tiers: Tiers) -> Tiers {
+    if tiers.local & LOCAL_ENCRYPTED_DNS == 0 {
+        return tiers;
+    }
+    Tiers {
+        local: tiers.local & !LOCAL_ENCRYPTED_DNS | LOCAL_ENDPOINT,
+        ..tiers
     }
 }
 
@@ -203,8 +222,19 @@ fn blocks4(input: &Input<'_>) -> Blocks4 {
     blocks
 }
 
+/// Names by which devices find out whether they may hide what they ask for: Firefox and its DNS over HTTPS,
+/// iCloud Private Relay, and the discovery of designated resolvers (RFC 9462 section 6.1, with all below).
+const CANARY_NAMES: [(&str, bool); 4] = [
+    ("use-application-dns.net", false),
+    ("mask.icloud.com", false),
+    ("mask-h2.icloud.com", false),
+    ("resolver.arpa", true),
+];
+
 /// Source number of the provider's own addresses.
 const INFRASTRUCTURE_SOURCE: u32 = u32::MAX;
+/// Source number of [`CANARY_NAMES`], above the bits of `RECORD_KIND`.
+const CANARY_SOURCE: u32 = (u32::MAX >> RECORD_BITS) - 1;
 /// Bits of a record's flags below a source's number.
 const RECORD_BITS: u32 = 2;
 /// These bits.
@@ -231,6 +261,14 @@ fn gather(input: &Input<'_>) -> Vec<Found> {
             key,
             source: INFRASTRUCTURE_SOURCE,
         });
+    }
+    let hiding_is_blocked = (input.config.profiles.iter()).any(|profile| profile.encrypted_dns);
+    for (name, suffix) in CANARY_NAMES.iter().filter(|_| hiding_is_blocked) {
+        let kind = if *suffix { RECORD_SUFFIX } else { 0 };
+        found.extend(name_key(input.seed, name.as_bytes()).map(|key| Found {
+            key,
+            source: CANARY_SOURCE << RECORD_BITS | kind,
+        }));
     }
     // The stable sort takes advantage of the files' being sorted already.
     found.sort_by_key(|found| found.key);
@@ -284,6 +322,14 @@ const INFRASTRUCTURE: Tiers = Tiers {
     unified: 0,
     nsor: 0,
     local: LOCAL_INFRASTRUCTURE,
+    suspicious: 0,
+};
+
+/// Tiers of the canary names.
+const CANARY: Tiers = Tiers {
+    unified: 0,
+    nsor: 0,
+    local: LOCAL_CANARY,
     suspicious: 0,
 };
 

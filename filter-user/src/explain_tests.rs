@@ -140,6 +140,27 @@ const TABLE: &[Case] = &[
         Some(("unified", 7)),
     ),
     (
+        "1.1.1.1",
+        "school-1",
+        "block",
+        Some("block_encrypted_dns"),
+        Some(("encrypted-dns", 21)),
+    ),
+    (
+        "mozilla.cloudflare-dns.com",
+        "school-1",
+        "block",
+        Some("block_encrypted_dns_name"),
+        Some(("encrypted-dns", 19)),
+    ),
+    (
+        "_dns.resolver.arpa",
+        "school-1",
+        "block",
+        Some("block_canary_name"),
+        None,
+    ),
+    (
         "198.51.100.53",
         "school-1",
         "pass",
@@ -213,6 +234,21 @@ fn an_address_entry_decides_before_the_name() {
             .iter()
             .any(|note| note.contains("allowing a name does not lift it"))
     );
+}
+
+#[test]
+fn an_address_of_encrypted_dns_is_met_before_a_name_there() {
+    let everything = sample();
+    let answer = ask(&everything, "library.example", "school-1", Some("1.1.1.1"));
+    assert_eq!(answer.reason.as_deref(), Some("block_encrypted_dns"));
+    assert!(answer.stages.last().is_some_and(|stage| stage.step == 6));
+    let unified = ask(
+        &everything,
+        "library.example",
+        "school-1",
+        Some("203.0.113.66"),
+    );
+    assert_eq!(unified.reason.as_deref(), Some("block_unified_address"));
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use filter_common::abi::LOCAL_LISTS;
+
 use crate::config::{Config, DEFAULT_REALM, Tier};
 
 /// Numbers in force.
@@ -12,7 +14,7 @@ use crate::config::{Config, DEFAULT_REALM, Tier};
 pub struct Numbers {
     /// Realm numbers by name; the default realm is 0.
     pub realms: BTreeMap<String, u16>,
-    /// Local list numbers, below 63, by registry id.
+    /// Local list numbers, below [`LOCAL_LISTS`], by registry id.
     pub locals: BTreeMap<String, u16>,
 }
 
@@ -28,9 +30,12 @@ impl Numbers {
             .registries
             .iter()
             .filter(|registry| registry.tier == Tier::Local);
+        // A state of before may hold numbers of lists that mean something else now.
+        let mut locals = self.locals.clone();
+        locals.retain(|_, number| u32::from(*number) < LOCAL_LISTS);
         Numbers {
             realms: keep_and_add(&realms, config.realms().into_iter()),
-            locals: keep_and_add(&self.locals, local.map(|registry| registry.id.as_str())),
+            locals: keep_and_add(&locals, local.map(|registry| registry.id.as_str())),
         }
     }
 
@@ -75,8 +80,8 @@ fn keep_and_add<'a>(
                 .any(|other| other == number)
         };
         let in_use = |number: &u16| numbers.values().any(|other| other == number);
-        // Local lists must stay below 63; only when all are held is one taken that just fell free.
-        let free = (0..63)
+        // Local lists must stay below their limit; only when all are held is one taken that just fell free.
+        let free = (0..u16::try_from(LOCAL_LISTS).unwrap_or(u16::MAX))
             .find(|number| !held(number))
             .or_else(|| (0..u16::MAX).find(|number| !in_use(number)));
         numbers.insert(name.to_owned(), free.unwrap_or(u16::MAX));

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use filter_common::abi::{POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, Policy};
+use filter_common::abi::{
+    LOCAL_CANARY, LOCAL_ENCRYPTED_DNS, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN,
+    POLICY_ENCRYPTED_DNS, Policy,
+};
 use filter_common::verdict::Action;
 
 use crate::categories::Categories;
@@ -21,16 +24,22 @@ pub fn policy(config: &Config, numbers: &Numbers, profile: &Profile) -> Policy {
     };
     // Without a portal a name that leads to it leads nowhere.
     let nxdomain = profile.nxdomain || portal(config) == PortalAddresses::default();
+    let hidden = if profile.encrypted_dns {
+        LOCAL_ENCRYPTED_DNS | LOCAL_CANARY
+    } else {
+        0
+    };
     Policy {
         mandatory: categories.mask(|category| category.mandatory),
         local_allow: locals(&profile.allow),
-        local_deny: locals(&profile.deny),
+        local_deny: locals(&profile.deny) | hidden,
         block: profile.block,
         age: categories.mask(|category| category.age > profile.age),
         warn: profile.warn,
         suspicious: if profile.suspicious { u64::MAX } else { 0 },
         flags: (u32::from(profile.allow_only) * POLICY_ALLOW_ONLY)
-            | (u32::from(nxdomain) * POLICY_DNS_NXDOMAIN),
+            | (u32::from(nxdomain) * POLICY_DNS_NXDOMAIN)
+            | (u32::from(profile.encrypted_dns) * POLICY_ENCRYPTED_DNS),
         action: if profile.reset {
             Action::Reset as u32
         } else {

@@ -120,6 +120,10 @@ pub enum Tier {
     Local(u8),
     /// The suspicious registry, with a category.
     Suspicious(u8),
+    /// The list of resolvers that are asked by encrypted DNS.
+    EncryptedDns,
+    /// The names by which devices find out whether they may hide what they ask.
+    Canary,
 }
 
 /// What an entry names.
@@ -225,6 +229,8 @@ pub struct Profile {
     pub suspicious: Vec<u8>,
     /// Only what is allowed passes.
     pub allow_only: bool,
+    /// DNS that hides what is asked for is blocked.
+    pub encrypted_dns: bool,
     /// The organisation's bypass is in force.
     pub bypass: bool,
 }
@@ -335,7 +341,7 @@ impl Listed {
         let category = |tier| match tier {
             Tier::Nsor(category) => Some((0, category)),
             Tier::Unified(category) | Tier::Suspicious(category) => Some((1, category)),
-            Tier::Local(_) | Tier::Infrastructure => None,
+            Tier::Local(_) | Tier::Infrastructure | Tier::EncryptedDns | Tier::Canary => None,
         };
         Some(Found {
             address: !matches!(longest, Rank::Name(_)),
@@ -364,14 +370,39 @@ impl Listed {
         })
     }
 
+    /// Step 6: an operator's list, or a name by which what is asked for is hidden. Of several entries of one
+    /// subject the operator's own is told, then the canary.
+    fn refused(&self, profile: &Profile) -> Option<Decided> {
+        let own = |tier| matches!(tier, Tier::Local(list) if profile.deny.contains(&list));
+        let hides = |tier| matches!(tier, Tier::EncryptedDns | Tier::Canary);
+        let all = (self.entries.iter()).filter(|(tier, rank, _)| {
+            own(*tier) || profile.encrypted_dns && hides(*tier) && matches!(rank, Rank::Name(_))
+        });
+        let (_, longest, line) = all.clone().max_by_key(|(_, rank, _)| *rank)?;
+        let of_it = || all.clone().filter(|(_, rank, _)| rank == longest);
+        let reason = if of_it().any(|(tier, ..)| own(*tier)) {
+            match longest {
+                Rank::Name(_) => Reason::BlockLocalName,
+                _ => Reason::BlockLocalAddress,
+            }
+        } else if of_it().any(|(tier, ..)| *tier == Tier::Canary) {
+            Reason::BlockCanaryName
+        } else {
+            Reason::BlockEncryptedDnsName
+        };
+        Some(Decided {
+            reason,
+            category: None,
+            line: Some(*line),
+        })
+    }
+
     /// Steps 6 to 8.
     fn denied(&self, profile: &Profile) -> Option<Decided> {
+        if let Some(decided) = self.refused(profile) {
+            return Some(decided);
+        }
         [
-            (
-                self.local(&profile.deny),
-                Reason::BlockLocalAddress,
-                Reason::BlockLocalName,
-            ),
             (
                 self.nsor(&profile.block),
                 Reason::BlockNsorAddress,
@@ -444,6 +475,47 @@ pub fn decide(
         return Some(by_policy(Reason::BlockAllowOnly));
     }
     listed.warned(profile)
+}
+
+/// What the first packet of a connection, or a datagram, to this port meets where the address decides
+/// nothing: whether it is DNS that hides what is asked for.
+#[must_use]
+pub fn hidden(
+    entries: &[Entry],
+    profile: &Profile,
+    destination: IpAddr,
+    port: u16,
+) -> Option<Decided> {
+    let listed = Listed::new(entries, destination, None);
+    let lifted = profile.bypass || listed.local(&profile.allow).is_some();
+    if lifted || !profile.encrypted_dns {
+        return None;
+    }
+    let endpoint = listed.longest(|tier| tier == Tier::EncryptedDns);
+    (port == 853 || port != 53 && endpoint.is_some()).then_some(Decided {
+        reason: Reason::BlockEncryptedDns,
+        category: None,
+        line: endpoint.map(|found| found.line),
+    })
+}
+
+/// What a DNS query for a name meets: an entry of the resolver's address says nothing of it.
+#[must_use]
+pub fn asked(
+    entries: &[Entry],
+    profile: &Profile,
+    resolver: IpAddr,
+    name: &str,
+) -> Option<Decided> {
+    let names: Vec<Entry> = entries
+        .iter()
+        .map(|entry| match entry.subject {
+            // In its place, so that lines keep their numbers.
+            Subject::Net(_) => Entry::host("", entry.tier),
+            _ => entry.clone(),
+        })
+        .collect();
+    decide(&names, profile, resolver, Known::Name(name))
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use filter_common::abi::{
-    Class, LOCAL_INFRASTRUCTURE, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, Policy, Tiers,
+    Class, LOCAL_CANARY, LOCAL_ENCRYPTED_DNS, LOCAL_ENDPOINT, LOCAL_INFRASTRUCTURE,
+    POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, POLICY_ENCRYPTED_DNS, Policy, Tiers,
 };
 use filter_common::verdict::Action;
 use filter_user::desired::{
@@ -98,16 +99,22 @@ fn mask(numbers: &[u8]) -> u64 {
 #[must_use]
 pub fn policy(school: &School) -> Policy {
     let (profile, action) = (&school.profile, school.action);
+    let hidden = if profile.encrypted_dns {
+        LOCAL_ENCRYPTED_DNS | LOCAL_CANARY
+    } else {
+        0
+    };
     Policy {
         mandatory: mask(&profile.mandatory),
         local_allow: mask(&profile.allow),
-        local_deny: mask(&profile.deny),
+        local_deny: mask(&profile.deny) | hidden,
         block: mask(&profile.block),
         age: mask(&profile.age),
         warn: mask(&profile.warn),
         suspicious: mask(&profile.suspicious),
         flags: (u32::from(profile.allow_only) * POLICY_ALLOW_ONLY)
-            | (u32::from(school.nxdomain) * POLICY_DNS_NXDOMAIN),
+            | (u32::from(school.nxdomain) * POLICY_DNS_NXDOMAIN)
+            | (u32::from(profile.encrypted_dns) * POLICY_ENCRYPTED_DNS),
         action: action as u32,
     }
 }
@@ -119,6 +126,14 @@ pub fn tiers(tier: Tier) -> Tiers {
     match tier {
         Tier::Infrastructure => Tiers {
             local: LOCAL_INFRASTRUCTURE,
+            ..none
+        },
+        Tier::EncryptedDns => Tiers {
+            local: LOCAL_ENCRYPTED_DNS,
+            ..none
+        },
+        Tier::Canary => Tiers {
+            local: LOCAL_CANARY,
             ..none
         },
         Tier::Unified(category) => Tiers {
@@ -174,7 +189,10 @@ impl Rows {
     }
 
     fn add(&mut self, seed: u64, entry: &Entry, number: u32) {
-        let wanted = tiers(entry.tier);
+        let mut wanted = tiers(entry.tier);
+        if matches!(entry.subject, Subject::Net(_)) && entry.tier == Tier::EncryptedDns {
+            wanted.local = LOCAL_ENDPOINT;
+        }
         match &entry.subject {
             Subject::Host(host) => {
                 let row = self

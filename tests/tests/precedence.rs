@@ -24,7 +24,7 @@ const KERNEL_WORLDS: usize = 100;
 const FLOWS: usize = 60;
 
 /// Everything that decides by an entry or a policy.
-const DECIDED: [Reason; 14] = [
+const DECIDED: [Reason; 17] = [
     Reason::PassInfrastructure,
     Reason::PassBypass,
     Reason::PassLocalAllow,
@@ -37,6 +37,9 @@ const DECIDED: [Reason; 14] = [
     Reason::BlockAgeAddress,
     Reason::BlockAgeName,
     Reason::BlockAllowOnly,
+    Reason::BlockEncryptedDns,
+    Reason::BlockEncryptedDnsName,
+    Reason::BlockCanaryName,
     Reason::WarnAddress,
     Reason::WarnName,
 ];

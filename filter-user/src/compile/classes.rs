@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use filter_common::abi::{Class, Tiers};
 
-use super::{INFRASTRUCTURE, INFRASTRUCTURE_SOURCE, RECORD_BITS, join};
-use crate::registry::RECORD_SUFFIX;
+use super::{
+    CANARY, CANARY_SOURCE, INFRASTRUCTURE, INFRASTRUCTURE_SOURCE, RECORD_BITS, join, of_address,
+};
+use crate::registry::{RECORD_ADDRESS, RECORD_SUFFIX};
 
 /// Classes met so far; number 0 is the empty one.
 pub(super) struct Classes {
@@ -72,11 +74,20 @@ fn with(mut class: Class, source: u32, tiers: &[Tiers]) -> Class {
         class.exact = join(class.exact, INFRASTRUCTURE);
         return class;
     }
-    let own = usize::try_from(source >> RECORD_BITS)
-        .ok()
-        .and_then(|at| tiers.get(at))
-        .copied()
-        .unwrap_or_default();
+    let own = if source >> RECORD_BITS == CANARY_SOURCE {
+        CANARY
+    } else {
+        usize::try_from(source >> RECORD_BITS)
+            .ok()
+            .and_then(|at| tiers.get(at))
+            .copied()
+            .unwrap_or_default()
+    };
+    let own = if source & RECORD_ADDRESS != 0 {
+        of_address(own)
+    } else {
+        own
+    };
     if source & RECORD_SUFFIX != 0 {
         class.suffix = join(class.suffix, own);
     } else {

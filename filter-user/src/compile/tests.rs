@@ -264,7 +264,7 @@ fn policies_are_those_of_the_profile() {
     };
     let text = format!(
         "{}{}[[profiles]]\nid = \"p\"\nage = 12\nblock = [\"games\"]\nwarn = [\"video\"]\nallow = [\"b\"]\ndeny = [\"a\"]\n\
-         allow_only = true\nsuspicious = false\naction = \"drop\"\n\
+         allow_only = true\nsuspicious = false\naction = \"drop\"\nencrypted_dns = \"allow\"\n\
          [[organisations]]\nid = \"s\"\nprofile = \"p\"\nprefixes = [\"192.0.2.0/28\"]\n",
         local("a"),
         local("b")
@@ -306,6 +306,46 @@ fn forbidden_names_lead_to_the_first_portal_of_each_family() {
     assert_ne!(chosen.organisations[0].policy.flags & nxdomain, 0);
     let without = desired(&school("dns = \"portal\"\n"));
     assert_ne!(without.organisations[0].policy.flags & nxdomain, 0);
+}
+
+#[test]
+fn ways_to_hide_names_are_denied_where_a_profile_blocks_them() {
+    use filter_common::abi::POLICY_ENCRYPTED_DNS;
+    let dir = TempDir::new();
+    dir.write("doh", "doh.example\n203.0.113.5\n198.18.0.0/24\n");
+    let of = |key: &str| {
+        let text = format!(
+            "[[registries]]\nid = \"d\"\ntier = \"encrypted_dns\"\nformat = \"mixed\"\nsemantics = \"suffix\"\npath = \"doh\"\n\
+             [[profiles]]\nid = \"p\"\n{key}[[organisations]]\nid = \"s\"\nprofile = \"p\"\nprefixes = [\"192.0.2.0/28\"]\n"
+        );
+        Built::new(&dir, &text).compile(None)
+    };
+    let named =
+        |compiled: &Compiled, name: &[u8]| class_of(compiled, name_key(SEED, name).unwrap());
+    let hidden = LOCAL_ENCRYPTED_DNS | LOCAL_CANARY;
+    let blocked = of("");
+    let policy = blocked.desired.organisations[0].policy;
+    assert_eq!(policy.local_deny, hidden, "by default");
+    assert_ne!(policy.flags & POLICY_ENCRYPTED_DNS, 0);
+    assert_eq!(
+        named(&blocked, b"doh.example").suffix.local,
+        LOCAL_ENCRYPTED_DNS
+    );
+    let address = address_key(SEED, Ipv4Addr::new(203, 0, 113, 5).into());
+    assert_eq!(class_of(&blocked, address).exact.local, LOCAL_ENDPOINT);
+    let net = blocked.desired.nets4[0];
+    let class = blocked.desired.classes[usize::from(net.class)];
+    assert_eq!(class.exact.local, LOCAL_ENDPOINT);
+    for (name, suffix) in CANARY_NAMES {
+        let class = named(&blocked, name.as_bytes());
+        let wanted = [(LOCAL_CANARY, 0), (0, LOCAL_CANARY)][usize::from(suffix)];
+        assert_eq!((class.exact.local, class.suffix.local), wanted, "{name}");
+    }
+    let allowed = of("encrypted_dns = \"allow\"\n");
+    let policy = allowed.desired.organisations[0].policy;
+    assert_eq!(policy.local_deny, 0);
+    assert_eq!(policy.flags & POLICY_ENCRYPTED_DNS, 0);
+    assert_eq!(named(&allowed, b"mask.icloud.com").exact.local, 0);
 }
 
 #[test]

@@ -109,6 +109,8 @@ pub enum Tier {
     Local,
     /// Warned of.
     Suspicious,
+    /// Names and addresses of resolvers that are asked by encrypted DNS; acted on where a profile blocks it.
+    EncryptedDns,
 }
 
 impl Tier {
@@ -120,6 +122,7 @@ impl Tier {
             Tier::Nsor => "nsor",
             Tier::Local => "local",
             Tier::Suspicious => "suspicious",
+            Tier::EncryptedDns => "encrypted_dns",
         }
     }
 }
@@ -215,6 +218,8 @@ pub struct Profile {
     pub reset: bool,
     /// Whether a forbidden name does not exist in DNS, or leads to the portal.
     pub nxdomain: bool,
+    /// Whether DNS that hides what is asked for is blocked.
+    pub encrypted_dns: bool,
 }
 
 /// Role of the portal's addresses.

@@ -372,6 +372,11 @@ fn profile(
     let deny = section.strings(source, "deny");
     let reset = section.choice(source, "action", &[("reset", true), ("drop", false)]);
     let dns = section.choice(source, "dns", &[("portal", false), ("nxdomain", true)]);
+    let encrypted_dns = section.choice(
+        source,
+        "encrypted_dns",
+        &[("block", true), ("allow", false)],
+    );
     section.finish(source);
     let profile = Profile {
         id: id.as_ref().map_or_else(String::new, |id| id.value.clone()),
@@ -384,6 +389,7 @@ fn profile(
         deny: local_lists(context.source, "[[profiles]] deny", &deny, registries),
         reset: reset.unwrap_or(true),
         nxdomain: dns.unwrap_or(false),
+        encrypted_dns: encrypted_dns.unwrap_or(true),
     };
     Some((id?, profile))
 }

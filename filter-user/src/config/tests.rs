@@ -98,6 +98,34 @@ fn all_problems_come_at_once_each_with_its_line() {
 }
 
 #[test]
+fn encrypted_dns_takes_two_words() {
+    let with = |word: &str| {
+        problems(&GOOD.replace("age = 12", &format!("age = 12\nencrypted_dns = {word}")))
+    };
+    assert!(with("\"allow\"").is_empty() && with("\"block\"").is_empty());
+    let found = with("\"blok\"");
+    assert!(
+        found[0].starts_with(
+            "dir/s.toml:25: [[profiles]] encrypted_dns: unknown word \"blok\": did you mean \"block\"?"
+        ),
+        "{found:?}"
+    );
+    let found = with("true");
+    assert!(found[0].starts_with("dir/s.toml:25: "), "{found:?}");
+    let many: String = (0..54)
+        .map(|at| {
+            format!("[[registries]]\nid = \"l{at}\"\ntier = \"local\"\nformat = \"addresses\"\npath = \"l\"\n")
+        })
+        .collect();
+    let found = problems(&format!("{GOOD}{many}"));
+    assert!(
+        found[0].contains("55 registries of tier local"),
+        "{found:?}"
+    );
+    assert!(found[0].contains("at most 54"), "{found:?}");
+}
+
+#[test]
 fn broken_toml_names_the_line() {
     let found = problems("[daemon]\nflows = = 3\n");
     assert!(found[0].starts_with("dir/s.toml:2: "), "{found:?}");

@@ -21,6 +21,7 @@ use crate::setup::{School, Setup};
 pub mod dns;
 pub mod flows;
 mod grants;
+pub mod hidden;
 pub mod links;
 pub mod lists;
 pub mod network;
@@ -229,6 +230,7 @@ pub fn all() -> Vec<Case> {
         flows::table(),
         dns::table(),
         grants::table(),
+        hidden::table(),
     ];
     tables.into_iter().flatten().collect()
 }
@@ -257,6 +259,7 @@ pub fn usual_profile() -> Profile {
         warn: vec![5],
         suspicious: vec![6],
         allow_only: false,
+        encrypted_dns: true,
         bypass: false,
     }
 }
