@@ -135,6 +135,8 @@ pub const POLICY_DNS_NXDOMAIN: u32 = 1 << 1;
 /// `Policy::flags`: DNS that hides what is asked for is blocked, by port and by address; by name it is a
 /// matter of [`Policy::local_deny`].
 pub const POLICY_ENCRYPTED_DNS: u32 = 1 << 8;
+/// `Policy::flags`: no HTTPS or SVCB record is given, so that no key of Encrypted ClientHello is learnt.
+pub const POLICY_ECH_WITHHELD: u32 = 1 << 9;
 
 /// A row of `POLICIES`: a profile compiled for this moment. Masks have bit n for category n, or for local
 /// list n where the field says local.
@@ -168,6 +170,8 @@ pub const LOCAL_INFRASTRUCTURE: u64 = 1 << 63;
 pub const LOCAL_ENCRYPTED_DNS: u64 = 1 << 62;
 /// `Tiers::local`: the subject is a name by which devices find out whether they may hide what they ask.
 pub const LOCAL_CANARY: u64 = 1 << 61;
+/// `Tiers::local`: the subject is the public name behind which Encrypted ClientHello hides the real one.
+pub const LOCAL_ECH: u64 = 1 << 60;
 /// `Tiers::local`: the subject is an address of a resolver that is asked by encrypted DNS. No policy denies
 /// the address as such: plain DNS on port 53 is judged by the name that is asked for (see `encrypted`).
 pub const LOCAL_ENDPOINT: u64 = 1 << 59;

@@ -10,7 +10,7 @@ use crate::packet::{
     EXTENSIONS_BROKEN, EXTENSIONS_TOO_MANY, FRAGMENT_NONE, Protocol, is_extension, read_ipv4,
     read_ipv6,
 };
-use crate::reason::{FIRST_NOT_PASS, LAST_BLOCK, Reason};
+use crate::reason::{FIRST_ANSWERED, FIRST_NOT_PASS, LAST_BLOCK, Reason};
 use crate::rule::{CATEGORY_NONE, Moment};
 use crate::segment::{TOO_MANY, segment_facts, tcp, transport};
 use crate::table::{bloom_bits, position};
@@ -192,7 +192,7 @@ pub fn conclude<W: World>(world: &mut W, reason: u32) -> u32 {
 
 #[inline(always)]
 fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
-    if reason < FIRST_NOT_PASS {
+    if reason < FIRST_ANSWERED {
         return Action::Pass;
     }
     let facts = world.facts();
@@ -205,6 +205,10 @@ fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
     }
     if facts.protocol == Protocol::UDP.0 && facts.question_end != 0 {
         return Action::Answer;
+    }
+    if reason < FIRST_NOT_PASS {
+        // Over TCP nothing is answered by one packet: the client shall ask by UDP.
+        return Action::Reset;
     }
     if !tcp {
         return Action::Drop;

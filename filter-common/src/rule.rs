@@ -5,7 +5,8 @@
 //! the longest subject.
 
 use crate::abi::{
-    LOCAL_CANARY, LOCAL_ENCRYPTED_DNS, LOCAL_INFRASTRUCTURE, POLICY_ALLOW_ONLY, Policy, Tiers,
+    LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, LOCAL_INFRASTRUCTURE, POLICY_ALLOW_ONLY, Policy,
+    Tiers,
 };
 use crate::reason::Reason;
 
@@ -15,6 +16,8 @@ pub const CATEGORY_NONE: u32 = 255;
 const DENIED_ENCRYPTED_DNS: u32 = 256;
 /// In a [`Match`] only: no category explains it, and it is denied as a canary name.
 const DENIED_CANARY: u32 = 257;
+/// In a [`Match`] only: no category explains it, and it is denied as a public name of Encrypted ClientHello.
+const DENIED_ECH: u32 = 258;
 
 /// The steps of the precedence. Lower decides first; steps 1 and 4 belong to the organisation, not
 /// to an entry.
@@ -87,10 +90,12 @@ fn lowest(mask: u64) -> u32 {
 /// As what a subject with these denied bits is denied: a list of the operator's goes before.
 #[inline(always)]
 fn denied_as(denied: u64) -> u32 {
-    if denied & !(LOCAL_ENCRYPTED_DNS | LOCAL_CANARY) != 0 {
+    if denied & !(LOCAL_ENCRYPTED_DNS | LOCAL_CANARY | LOCAL_ECH) != 0 {
         CATEGORY_NONE
     } else if denied & LOCAL_CANARY != 0 {
         DENIED_CANARY
+    } else if denied & LOCAL_ECH != 0 {
+        DENIED_ECH
     } else {
         DENIED_ENCRYPTED_DNS
     }
@@ -229,6 +234,17 @@ pub struct Decision {
     pub entry: u32,
 }
 
+/// The reason of what is denied as a way to hide names.
+#[inline(always)]
+fn hidden(denied: u32) -> Option<Reason> {
+    Some(match denied {
+        DENIED_ENCRYPTED_DNS => Reason::BlockEncryptedDnsName,
+        DENIED_CANARY => Reason::BlockCanaryName,
+        DENIED_ECH => Reason::BlockEchName,
+        _ => return None,
+    })
+}
+
 /// Decides from the matches so far. `bypass` tells whether the organisation's bypass is in force.
 #[inline(always)]
 #[must_use]
@@ -280,14 +296,10 @@ pub fn decide(best: &Best, policy: &Policy, bypass: bool, moment: Moment) -> Dec
         });
     }
     if step == Step::LocalDeny as u32 {
-        let reason = match best.category {
-            DENIED_ENCRYPTED_DNS => Some(Reason::BlockEncryptedDnsName),
-            DENIED_CANARY => Some(Reason::BlockCanaryName),
-            _ => pick(Reason::BlockLocalAddress, Reason::BlockLocalName),
-        };
+        let local = pick(Reason::BlockLocalAddress, Reason::BlockLocalName);
         return Decision {
             category: CATEGORY_NONE,
-            ..of(reason)
+            ..of(hidden(best.category).or(local))
         };
     }
     if step == Step::Nsor as u32 {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use filter_common::abi::{
-    LOCAL_CANARY, LOCAL_ENCRYPTED_DNS, LOCAL_ENDPOINT, LOCAL_INFRASTRUCTURE, Tiers,
+    LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, LOCAL_ENDPOINT, LOCAL_INFRASTRUCTURE, Tiers,
 };
 use filter_common::limits::CATEGORIES;
 use filter_common::name::name_key;
@@ -69,6 +69,10 @@ pub fn tiers_of(source: &Source, config: &Config, numbers: &Numbers) -> Tiers {
             suspicious: categories,
             ..Tiers::default()
         },
+        Tier::Ech => Tiers {
+            local: LOCAL_ECH,
+            ..Tiers::default()
+        },
         Tier::EncryptedDns => Tiers {
             local: LOCAL_ENCRYPTED_DNS,
             ..Tiers::default()
@@ -87,11 +91,13 @@ pub fn tiers_of(source: &Source, config: &Config, numbers: &Numbers) -> Tiers {
 /// What an address or a prefix means in a file whose names mean `tiers`.
 #[must_use]
 pub fn of_address(tiers: Tiers) -> Tiers {
-    if tiers.local & LOCAL_ENCRYPTED_DNS == 0 {
-        return tiers;
-    }
+    let endpoint = if tiers.local & LOCAL_ENCRYPTED_DNS != 0 {
+        LOCAL_ENDPOINT
+    } else {
+        0
+    };
     Tiers {
-        local: tiers.local & !LOCAL_ENCRYPTED_DNS | LOCAL_ENDPOINT,
+        local: tiers.local & !(LOCAL_ENCRYPTED_DNS | LOCAL_ECH) | endpoint,
         ..tiers
     }
 }

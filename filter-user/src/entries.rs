@@ -178,7 +178,7 @@ impl Book<'_> {
             None
         };
         let categories = match source.spec.tier {
-            Tier::Local | Tier::EncryptedDns => Vec::new(),
+            Tier::Local | Tier::EncryptedDns | Tier::Ech => Vec::new(),
             _ => self.config.categories.labels(source.spec.categories),
         };
         let tiers = tiers_of(source, self.config, self.numbers);

@@ -1,6 +1,8 @@
 //! Why is this blocked? The stages in their order, every entry that matches, and the one that wins,
 //! by the same functions as the data path.
 
+pub mod dns;
+
 use std::net::IpAddr;
 
 use filter_common::abi::{
@@ -78,6 +80,9 @@ pub struct Explanation {
     pub stages: Vec<Stage>,
     /// All matching entries, from short to long subjects.
     pub entries: Vec<Matching>,
+    /// What DNS says of the name, by the types that are asked for; empty for an address.
+    #[serde(default)]
+    pub dns: Vec<dns::Says>,
     /// What else there is to know.
     pub notes: Vec<String>,
 }
@@ -161,6 +166,11 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
         action: action(stops, &policy).to_owned(),
         stages: stages(book, &decision, &best, &policy, stops),
         entries: matching(&probes, &policy, decision.reason, winner),
+        dns: if matches!(subject, Subject::Name { .. }) {
+            dns::says(&probes, &policy, book.compiled.desired.portal)
+        } else {
+            Vec::new()
+        },
         notes,
     })
 }

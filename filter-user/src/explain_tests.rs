@@ -251,6 +251,44 @@ fn an_address_of_encrypted_dns_is_met_before_a_name_there() {
     assert_eq!(unified.reason.as_deref(), Some("block_unified_address"));
 }
 
+/// What DNS says, a line for each answer.
+fn dns(everything: &Everything, name: &str, org: &str) -> Vec<String> {
+    let says = ask(everything, name, org, None).dns.into_iter();
+    says.map(|says| format!("{}: {} ({})", says.types, says.answer, says.reason))
+        .collect()
+}
+
+#[test]
+fn what_dns_says_is_told_by_type() {
+    let everything = sample();
+    let of = |name| dns(&everything, name, "school-1");
+    assert_eq!(
+        of("nobody.example"),
+        [
+            "A, AAAA: goes to the resolver (pass_dns_name)",
+            "HTTPS, SVCB: no record (pass_dns_withheld)",
+            "other: goes to the resolver (pass_dns_name)",
+        ]
+    );
+    assert_eq!(
+        of("forbidden.example"),
+        [
+            "A: 198.51.100.80 (the portal) (block_unified_name)",
+            "AAAA: 2001:db8:ffff::80 (the portal) (block_unified_name)",
+            "HTTPS, SVCB, other: no record (block_unified_name)",
+        ]
+    );
+    assert_eq!(
+        of("dns.google"),
+        ["A, AAAA, HTTPS, SVCB, other: no such name (block_encrypted_dns_name)"]
+    );
+    assert_eq!(
+        of("cloudflare-ech.com"),
+        ["A, AAAA, HTTPS, SVCB, other: no such name (block_ech_name)"]
+    );
+    assert!(ask(&everything, "1.1.1.1", "school-1", None).dns.is_empty());
+}
+
 #[test]
 fn wrong_questions_are_told_apart() {
     let everything = sample();

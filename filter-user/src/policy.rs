@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use filter_common::abi::{
-    LOCAL_CANARY, LOCAL_ENCRYPTED_DNS, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN,
-    POLICY_ENCRYPTED_DNS, Policy,
+    LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN,
+    POLICY_ECH_WITHHELD, POLICY_ENCRYPTED_DNS, Policy,
 };
 use filter_common::verdict::Action;
 
@@ -24,22 +24,24 @@ pub fn policy(config: &Config, numbers: &Numbers, profile: &Profile) -> Policy {
     };
     // Without a portal a name that leads to it leads nowhere.
     let nxdomain = profile.nxdomain || portal(config) == PortalAddresses::default();
-    let hidden = if profile.encrypted_dns {
+    let encrypted_dns = if profile.encrypted_dns {
         LOCAL_ENCRYPTED_DNS | LOCAL_CANARY
     } else {
         0
     };
+    let ech = if profile.withhold_ech { LOCAL_ECH } else { 0 };
     Policy {
         mandatory: categories.mask(|category| category.mandatory),
         local_allow: locals(&profile.allow),
-        local_deny: locals(&profile.deny) | hidden,
+        local_deny: locals(&profile.deny) | encrypted_dns | ech,
         block: profile.block,
         age: categories.mask(|category| category.age > profile.age),
         warn: profile.warn,
         suspicious: if profile.suspicious { u64::MAX } else { 0 },
         flags: (u32::from(profile.allow_only) * POLICY_ALLOW_ONLY)
             | (u32::from(nxdomain) * POLICY_DNS_NXDOMAIN)
-            | (u32::from(profile.encrypted_dns) * POLICY_ENCRYPTED_DNS),
+            | (u32::from(profile.encrypted_dns) * POLICY_ENCRYPTED_DNS)
+            | (u32::from(profile.withhold_ech) * POLICY_ECH_WITHHELD),
         action: if profile.reset {
             Action::Reset as u32
         } else {

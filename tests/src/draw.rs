@@ -120,8 +120,8 @@ impl World {
                 again(&mut random, &entries)
             };
             let tier = match (tier(&mut random), &subject) {
-                // No address is a canary.
-                (Tier::Canary, Subject::Net(_)) => Tier::EncryptedDns,
+                // No address is a canary, or hides a name.
+                (Tier::Canary | Tier::Ech, Subject::Net(_)) => Tier::EncryptedDns,
                 (tier, _) => tier,
             };
             entries.push(Entry { subject, tier });
@@ -179,9 +179,10 @@ impl World {
             0 if dport != 53 => vec![aim.datagram(path.udp(b"question"))],
             0 | 8 => {
                 let name = name(random, &self.setup.entries);
-                let query = Query::of(&spelling(random, &name), kind::A).bytes();
+                let kind = *random.pick(&[kind::A, kind::AAAA, kind::SVCB, kind::HTTPS, kind::MX]);
+                let query = Query::of(&spelling(random, &name), kind).bytes();
                 let resolver = Path { dport: 53, ..path };
-                vec![aim.query(resolver.udp(&query), &name)]
+                vec![aim.query(resolver.udp(&query), &name, kind)]
             }
             1 => vec![aim.nameless(path.packet(47, vec![0; 40]), Reason::PassOtherProtocol)],
             // Nothing comes behind a SYN without an entry but what a client makes up.
@@ -272,7 +273,7 @@ impl Aim<'_> {
     }
 
     /// A DNS query, to a resolver of the provider's too.
-    fn query(&self, frame: Vec<u8>, name: &str) -> Shot {
+    fn query(&self, frame: Vec<u8>, name: &str, kind: u16) -> Shot {
         let address = decide(
             self.entries,
             self.profile,
@@ -280,11 +281,12 @@ impl Aim<'_> {
             Known::Destination,
         );
         let address = address.filter(|told| told.reason != Reason::PassInfrastructure);
-        let decided = address.or_else(|| asked(self.entries, self.profile, self.destination, name));
+        let decided =
+            address.or_else(|| asked(self.entries, self.profile, self.destination, (name, kind)));
         Shot {
             frame,
             want: decided.map_or(Told::nothing(Reason::PassDnsName), Told::of),
-            asks: format!("{}, query {name}", self.asks),
+            asks: format!("{}, query {name} {kind}", self.asks),
         }
     }
 }
@@ -305,15 +307,17 @@ fn profile(random: &mut Random) -> Profile {
         suspicious: some(random, &CATEGORIES, 2),
         allow_only: random.once_in(4),
         encrypted_dns: random.once_in(2),
+        withhold_ech: random.once_in(2),
         bypass: random.once_in(5),
     }
 }
 
 fn tier(random: &mut Random) -> Tier {
     let category = *random.pick(&CATEGORIES);
-    match random.below(19) {
+    match random.below(20) {
         16 | 17 => Tier::EncryptedDns,
         18 => Tier::Canary,
+        19 => Tier::Ech,
         0 => Tier::Infrastructure,
         1..=2 => Tier::Unified(category),
         3..=7 => Tier::Nsor(category),

@@ -124,6 +124,8 @@ pub enum Tier {
     EncryptedDns,
     /// The names by which devices find out whether they may hide what they ask.
     Canary,
+    /// The public names behind which Encrypted ClientHello hides the real ones.
+    Ech,
 }
 
 /// What an entry names.
@@ -231,6 +233,8 @@ pub struct Profile {
     pub allow_only: bool,
     /// DNS that hides what is asked for is blocked.
     pub encrypted_dns: bool,
+    /// The keys of Encrypted ClientHello are withheld.
+    pub withhold_ech: bool,
     /// The organisation's bypass is in force.
     pub bypass: bool,
 }
@@ -341,7 +345,11 @@ impl Listed {
         let category = |tier| match tier {
             Tier::Nsor(category) => Some((0, category)),
             Tier::Unified(category) | Tier::Suspicious(category) => Some((1, category)),
-            Tier::Local(_) | Tier::Infrastructure | Tier::EncryptedDns | Tier::Canary => None,
+            Tier::Local(_)
+            | Tier::Infrastructure
+            | Tier::EncryptedDns
+            | Tier::Canary
+            | Tier::Ech => None,
         };
         Some(Found {
             address: !matches!(longest, Rank::Name(_)),
@@ -374,10 +382,13 @@ impl Listed {
     /// subject the operator's own is told, then the canary.
     fn refused(&self, profile: &Profile) -> Option<Decided> {
         let own = |tier| matches!(tier, Tier::Local(list) if profile.deny.contains(&list));
-        let hides = |tier| matches!(tier, Tier::EncryptedDns | Tier::Canary);
-        let all = (self.entries.iter()).filter(|(tier, rank, _)| {
-            own(*tier) || profile.encrypted_dns && hides(*tier) && matches!(rank, Rank::Name(_))
-        });
+        let hides = |tier| match tier {
+            Tier::EncryptedDns | Tier::Canary => profile.encrypted_dns,
+            Tier::Ech => profile.withhold_ech,
+            _ => false,
+        };
+        let all = (self.entries.iter())
+            .filter(|(tier, rank, _)| own(*tier) || hides(*tier) && matches!(rank, Rank::Name(_)));
         let (_, longest, line) = all.clone().max_by_key(|(_, rank, _)| *rank)?;
         let of_it = || all.clone().filter(|(_, rank, _)| rank == longest);
         let reason = if of_it().any(|(tier, ..)| own(*tier)) {
@@ -387,6 +398,8 @@ impl Listed {
             }
         } else if of_it().any(|(tier, ..)| *tier == Tier::Canary) {
             Reason::BlockCanaryName
+        } else if of_it().any(|(tier, ..)| *tier == Tier::Ech) {
+            Reason::BlockEchName
         } else {
             Reason::BlockEncryptedDnsName
         };
@@ -499,13 +512,14 @@ pub fn hidden(
     })
 }
 
-/// What a DNS query for a name meets: an entry of the resolver's address says nothing of it.
+/// What a DNS query for a name meets: an entry of the resolver's address says nothing of it. A name that may
+/// be reached may be answered in another form.
 #[must_use]
 pub fn asked(
     entries: &[Entry],
     profile: &Profile,
     resolver: IpAddr,
-    name: &str,
+    (name, kind): (&str, u16),
 ) -> Option<Decided> {
     let names: Vec<Entry> = entries
         .iter()
@@ -515,7 +529,22 @@ pub fn asked(
             _ => entry.clone(),
         })
         .collect();
-    decide(&names, profile, resolver, Known::Name(name))
+    let decided = decide(&names, profile, resolver, Known::Name(name));
+    let reached = decided.is_none_or(|decided| {
+        matches!(
+            decided.reason,
+            Reason::PassLocalAllow | Reason::PassInfrastructure
+        )
+    });
+    let withheld = profile.withhold_ech && matches!(kind, 64 | 65);
+    if reached && withheld {
+        return Some(Decided {
+            reason: Reason::PassDnsWithheld,
+            category: None,
+            line: decided.and_then(|decided| decided.line),
+        });
+    }
+    decided
 }
 
 #[cfg(test)]

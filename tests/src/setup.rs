@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use filter_common::abi::{
-    Class, LOCAL_CANARY, LOCAL_ENCRYPTED_DNS, LOCAL_ENDPOINT, LOCAL_INFRASTRUCTURE,
-    POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, POLICY_ENCRYPTED_DNS, Policy, Tiers,
+    Class, LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, LOCAL_ENDPOINT, LOCAL_INFRASTRUCTURE,
+    POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, POLICY_ECH_WITHHELD, POLICY_ENCRYPTED_DNS, Policy,
+    Tiers,
 };
 use filter_common::verdict::Action;
 use filter_user::desired::{
@@ -99,6 +100,7 @@ fn mask(numbers: &[u8]) -> u64 {
 #[must_use]
 pub fn policy(school: &School) -> Policy {
     let (profile, action) = (&school.profile, school.action);
+    let ech = if profile.withhold_ech { LOCAL_ECH } else { 0 };
     let hidden = if profile.encrypted_dns {
         LOCAL_ENCRYPTED_DNS | LOCAL_CANARY
     } else {
@@ -107,14 +109,15 @@ pub fn policy(school: &School) -> Policy {
     Policy {
         mandatory: mask(&profile.mandatory),
         local_allow: mask(&profile.allow),
-        local_deny: mask(&profile.deny) | hidden,
+        local_deny: mask(&profile.deny) | hidden | ech,
         block: mask(&profile.block),
         age: mask(&profile.age),
         warn: mask(&profile.warn),
         suspicious: mask(&profile.suspicious),
         flags: (u32::from(profile.allow_only) * POLICY_ALLOW_ONLY)
             | (u32::from(school.nxdomain) * POLICY_DNS_NXDOMAIN)
-            | (u32::from(profile.encrypted_dns) * POLICY_ENCRYPTED_DNS),
+            | (u32::from(profile.encrypted_dns) * POLICY_ENCRYPTED_DNS)
+            | (u32::from(profile.withhold_ech) * POLICY_ECH_WITHHELD),
         action: action as u32,
     }
 }
@@ -126,6 +129,10 @@ pub fn tiers(tier: Tier) -> Tiers {
     match tier {
         Tier::Infrastructure => Tiers {
             local: LOCAL_INFRASTRUCTURE,
+            ..none
+        },
+        Tier::Ech => Tiers {
+            local: LOCAL_ECH,
             ..none
         },
         Tier::EncryptedDns => Tiers {

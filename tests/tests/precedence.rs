@@ -24,7 +24,7 @@ const KERNEL_WORLDS: usize = 100;
 const FLOWS: usize = 60;
 
 /// Everything that decides by an entry or a policy.
-const DECIDED: [Reason; 17] = [
+const DECIDED: [Reason; 19] = [
     Reason::PassInfrastructure,
     Reason::PassBypass,
     Reason::PassLocalAllow,
@@ -40,6 +40,8 @@ const DECIDED: [Reason; 17] = [
     Reason::BlockEncryptedDns,
     Reason::BlockEncryptedDnsName,
     Reason::BlockCanaryName,
+    Reason::BlockEchName,
+    Reason::PassDnsWithheld,
     Reason::WarnAddress,
     Reason::WarnName,
 ];

@@ -264,7 +264,7 @@ fn policies_are_those_of_the_profile() {
     };
     let text = format!(
         "{}{}[[profiles]]\nid = \"p\"\nage = 12\nblock = [\"games\"]\nwarn = [\"video\"]\nallow = [\"b\"]\ndeny = [\"a\"]\n\
-         allow_only = true\nsuspicious = false\naction = \"drop\"\nencrypted_dns = \"allow\"\n\
+         allow_only = true\nsuspicious = false\naction = \"drop\"\nencrypted_dns = \"allow\"\nech = \"allow\"\n\
          [[organisations]]\nid = \"s\"\nprofile = \"p\"\nprefixes = [\"192.0.2.0/28\"]\n",
         local("a"),
         local("b")
@@ -310,23 +310,25 @@ fn forbidden_names_lead_to_the_first_portal_of_each_family() {
 
 #[test]
 fn ways_to_hide_names_are_denied_where_a_profile_blocks_them() {
-    use filter_common::abi::POLICY_ENCRYPTED_DNS;
+    use filter_common::abi::{POLICY_ECH_WITHHELD, POLICY_ENCRYPTED_DNS};
     let dir = TempDir::new();
     dir.write("doh", "doh.example\n203.0.113.5\n198.18.0.0/24\n");
-    let of = |key: &str| {
+    let of_tier = |tier: &str, format: &str, key: &str| {
         let text = format!(
-            "[[registries]]\nid = \"d\"\ntier = \"encrypted_dns\"\nformat = \"mixed\"\nsemantics = \"suffix\"\npath = \"doh\"\n\
+            "[[registries]]\nid = \"d\"\ntier = \"{tier}\"\nformat = \"{format}\"\nsemantics = \"suffix\"\npath = \"doh\"\n\
              [[profiles]]\nid = \"p\"\n{key}[[organisations]]\nid = \"s\"\nprofile = \"p\"\nprefixes = [\"192.0.2.0/28\"]\n"
         );
         Built::new(&dir, &text).compile(None)
     };
+    let of = |key: &str| of_tier("encrypted_dns", "mixed", key);
     let named =
         |compiled: &Compiled, name: &[u8]| class_of(compiled, name_key(SEED, name).unwrap());
-    let hidden = LOCAL_ENCRYPTED_DNS | LOCAL_CANARY;
+    let hidden = LOCAL_ENCRYPTED_DNS | LOCAL_CANARY | LOCAL_ECH;
     let blocked = of("");
     let policy = blocked.desired.organisations[0].policy;
     assert_eq!(policy.local_deny, hidden, "by default");
     assert_ne!(policy.flags & POLICY_ENCRYPTED_DNS, 0);
+    assert_ne!(policy.flags & POLICY_ECH_WITHHELD, 0);
     assert_eq!(
         named(&blocked, b"doh.example").suffix.local,
         LOCAL_ENCRYPTED_DNS
@@ -341,10 +343,16 @@ fn ways_to_hide_names_are_denied_where_a_profile_blocks_them() {
         let wanted = [(LOCAL_CANARY, 0), (0, LOCAL_CANARY)][usize::from(suffix)];
         assert_eq!((class.exact.local, class.suffix.local), wanted, "{name}");
     }
-    let allowed = of("encrypted_dns = \"allow\"\n");
+    let list = dir.path().join("doh");
+    std::fs::write(list, "outer.example\n203.0.113.5\n").unwrap();
+    let ech = of_tier("ech", "domains", "");
+    assert_eq!(named(&ech, b"outer.example").suffix.local, LOCAL_ECH);
+    assert_eq!(class_of(&ech, address).exact.local, 0, "names only");
+    let allowed = of("encrypted_dns = \"allow\"\nech = \"allow\"\n");
     let policy = allowed.desired.organisations[0].policy;
     assert_eq!(policy.local_deny, 0);
-    assert_eq!(policy.flags & POLICY_ENCRYPTED_DNS, 0);
+    let flags = POLICY_ENCRYPTED_DNS | POLICY_ECH_WITHHELD;
+    assert_eq!(policy.flags & flags, 0);
     assert_eq!(named(&allowed, b"mask.icloud.com").exact.local, 0);
 }
 

@@ -111,6 +111,9 @@ pub enum Tier {
     Suspicious,
     /// Names and addresses of resolvers that are asked by encrypted DNS; acted on where a profile blocks it.
     EncryptedDns,
+    /// Public names behind which Encrypted ClientHello hides the real ones; blocked where a profile withholds
+    /// its keys.
+    Ech,
 }
 
 impl Tier {
@@ -123,6 +126,7 @@ impl Tier {
             Tier::Local => "local",
             Tier::Suspicious => "suspicious",
             Tier::EncryptedDns => "encrypted_dns",
+            Tier::Ech => "ech",
         }
     }
 }
@@ -220,6 +224,8 @@ pub struct Profile {
     pub nxdomain: bool,
     /// Whether DNS that hides what is asked for is blocked.
     pub encrypted_dns: bool,
+    /// Whether the keys of Encrypted ClientHello are withheld.
+    pub withhold_ech: bool,
 }
 
 /// Role of the portal's addresses.

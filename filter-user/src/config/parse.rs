@@ -377,6 +377,7 @@ fn profile(
         "encrypted_dns",
         &[("block", true), ("allow", false)],
     );
+    let ech = section.choice(source, "ech", &[("withhold", true), ("allow", false)]);
     section.finish(source);
     let profile = Profile {
         id: id.as_ref().map_or_else(String::new, |id| id.value.clone()),
@@ -390,6 +391,7 @@ fn profile(
         reset: reset.unwrap_or(true),
         nxdomain: dns.unwrap_or(false),
         encrypted_dns: encrypted_dns.unwrap_or(true),
+        withhold_ech: ech.unwrap_or(true),
     };
     Some((id?, profile))
 }

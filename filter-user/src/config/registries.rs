@@ -71,6 +71,10 @@ fn registry(
     let directories = directories(&mut section, context);
     section.finish(context.source);
     let (id, tier, format, path) = (id?, tier?, format?, path?);
+    if tier == Tier::Ech && format != Format::Domains {
+        let remedy = "use format = \"domains\"";
+        (context.source).problem(at, "[[registries]] of tier ech holds names only", remedy);
+    }
     let categories = default_categories(context, at, tier, format, categories);
     let registry = Registry {
         id: id.value.clone(),
@@ -93,6 +97,7 @@ const TIERS: &[(&str, Tier)] = &[
     ("local", Tier::Local),
     ("suspicious", Tier::Suspicious),
     ("encrypted_dns", Tier::EncryptedDns),
+    ("ech", Tier::Ech),
 ];
 
 const FORMATS: &[(&str, Format)] = &[
@@ -117,7 +122,7 @@ fn default_categories(
     match tier {
         Tier::Unified => context.categories.bit(UNLAWFUL).unwrap_or(1),
         Tier::Suspicious => context.categories.bit(SUSPICIOUS).unwrap_or(1),
-        Tier::Local | Tier::EncryptedDns => 0,
+        Tier::Local | Tier::EncryptedDns | Tier::Ech => 0,
         Tier::Nsor if format == Format::Ut1 => 0,
         Tier::Nsor => {
             let remedy = "add categories = [\"...\"]: a profile blocks by them";

@@ -126,6 +126,26 @@ fn encrypted_dns_takes_two_words() {
 }
 
 #[test]
+fn ech_takes_two_words_and_lists_of_names() {
+    let with = |word: &str| problems(&GOOD.replace("age = 12", &format!("age = 12\nech = {word}")));
+    assert!(with("\"allow\"").is_empty() && with("\"withhold\"").is_empty());
+    let found = with("\"withold\"");
+    assert!(
+        found[0].starts_with(
+            "dir/s.toml:25: [[profiles]] ech: unknown word \"withold\": did you mean \"withhold\"?"
+        ),
+        "{found:?}"
+    );
+    let list = GOOD.replace("tier = \"unified\"", "tier = \"ech\"");
+    let found = problems(&list);
+    assert!(
+        found[0].starts_with("dir/s.toml:8: [[registries]] of tier ech holds names only"),
+        "{found:?}"
+    );
+    assert!(problems(&list.replace("\"mixed\"", "\"domains\"")).is_empty());
+}
+
+#[test]
 fn broken_toml_names_the_line() {
     let found = problems("[daemon]\nflows = = 3\n");
     assert!(found[0].starts_with("dir/s.toml:2: "), "{found:?}");

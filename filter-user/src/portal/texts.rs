@@ -219,6 +219,7 @@ impl Texts {
             Tier::Local => ["Местный список", "Local list"],
             Tier::Suspicious => ["Ещё не проверено", "Not yet reviewed"],
             Tier::EncryptedDns => ["Шифрованный DNS", "Encrypted DNS"],
+            Tier::Ech => ["Скрытые имена (ECH)", "Hidden names (ECH)"],
         };
         self.pick(russian, english)
     }

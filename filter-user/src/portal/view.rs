@@ -99,7 +99,9 @@ pub(super) fn why_of(reason: Option<Reason>) -> Why {
         Some(R::BlockUnifiedAddress | R::BlockUnifiedName) => Why::Unified,
         Some(R::BlockNsorAddress | R::BlockNsorName) => Why::Education,
         Some(R::BlockLocalAddress | R::BlockLocalName) => Why::Local,
-        Some(R::BlockEncryptedDns | R::BlockEncryptedDnsName | R::BlockCanaryName) => Why::Hiding,
+        Some(
+            R::BlockEncryptedDns | R::BlockEncryptedDnsName | R::BlockCanaryName | R::BlockEchName,
+        ) => Why::Hiding,
         Some(R::BlockAgeAddress | R::BlockAgeName) => Why::Age,
         Some(R::BlockAllowOnly) => Why::AllowOnly,
         Some(R::WarnAddress | R::WarnName) => Why::Warned,
@@ -393,6 +395,7 @@ fn tier_of(label: &str) -> Option<Tier> {
         Tier::Local,
         Tier::Suspicious,
         Tier::EncryptedDns,
+        Tier::Ech,
     ]
     .into_iter()
     .find(|tier| tier.label() == label)

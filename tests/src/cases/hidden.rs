@@ -36,6 +36,7 @@ fn entries() -> Vec<Entry> {
         Entry::host("allowed-doh.example", Tier::Local(1)),
         Entry::host("canary.example", Tier::Canary),
         Entry::domain("resolver.arpa", Tier::Canary),
+        Entry::host("outer.example", Tier::Ech),
         Entry::net("203.0.113.200", Tier::EncryptedDns),
         Entry::net("198.18.5.0/24", Tier::EncryptedDns),
         Entry::net("2001:db8:53::1", Tier::EncryptedDns),
@@ -278,7 +279,7 @@ fn names() -> Vec<Case> {
                 Want::of(Reason::PassDnsName),
             )
             .then(
-                asked("resolver.arpa", 64, 34),
+                asked("resolver.arpa", kind::A, 34),
                 Want::of(Reason::PassDnsName),
             )
             .then(
@@ -291,6 +292,133 @@ fn names() -> Vec<Case> {
     ]
 }
 
+/// An answer without a record, which says that it is not the name's own.
+fn withheld() -> Want {
+    Want::of(Reason::PassDnsWithheld)
+        .by(Action::Answer)
+        .tells(Told::NoData, 4)
+}
+
+fn keys() -> Vec<Case> {
+    let free = |reason| Want::of(reason);
+    let bypassed = hiding_with(|school| {
+        school.profile.bypass = true;
+        school.bypass_until_ns = u64::MAX;
+    });
+    let off = hiding_with(|school| school.profile.withhold_ech = false);
+    let nothing = hiding_with(|school| school.nxdomain = true);
+    let unified = Want::of(Reason::BlockUnifiedName)
+        .category(7)
+        .by(Action::Answer)
+        .tells(Told::NoData, 16);
+    vec![
+        case("no service binding of any name is given, and addresses are")
+            .then(asked("fine.example", kind::HTTPS, 50), withheld())
+            .then(
+                asked("_x._tcp.fine.example", kind::SVCB, 50),
+                withheld().reads("_x._tcp.fine.example"),
+            )
+            .then(
+                asked("fine.example", kind::A, 50),
+                free(Reason::PassDnsName),
+            )
+            .then(
+                asked("fine.example", kind::AAAA, 50),
+                free(Reason::PassDnsName),
+            )
+            .then(asked("fine.example", 255, 50), free(Reason::PassDnsName))
+            .then(asked("www.allowed.example", kind::HTTPS, 50), withheld())
+            .then(
+                asked("www.allowed.example", kind::A, 50),
+                free(Reason::PassLocalAllow),
+            )
+            .then(asked("www.unified.example", kind::HTTPS, 50), unified)
+            .then(
+                asked("doh.example", kind::HTTPS, 50),
+                none(Reason::BlockEncryptedDnsName),
+            ),
+        Case::new("a profile by which forbidden names do not exist says nothing else of others")
+            .in_setup(nothing)
+            .then(asked("fine.example", kind::HTTPS, 51), withheld()),
+        Case::new("the bypass of the school lifts it")
+            .in_setup(bypassed)
+            .then(
+                asked("fine.example", kind::HTTPS, 52),
+                free(Reason::PassBypass),
+            ),
+        Case::new("where the profile allows it, service bindings go on")
+            .in_setup(off)
+            .then(
+                asked("fine.example", kind::HTTPS, 53),
+                free(Reason::PassDnsName),
+            )
+            .then(
+                asked("outer.example", kind::A, 53),
+                free(Reason::PassDnsName),
+            ),
+    ]
+}
+
+fn outer_names() -> Vec<Case> {
+    let free = |reason| Want::of(reason);
+    vec![
+        case("the name behind which others hide is stopped, and a hello with the extension is not")
+            .then(
+                asked("outer.example", kind::A, 54),
+                none(Reason::BlockEchName),
+            )
+            .then(path(TABLE, 54).syn(FIRST), free(Reason::PassSyn))
+            .then(
+                path(TABLE, 54).data(
+                    FIRST,
+                    &Hello {
+                        ech: true,
+                        ..Hello::named("outer.example")
+                    }
+                    .bytes(),
+                ),
+                Want::of(Reason::BlockEchName),
+            )
+            .then(path(TABLE, 55).syn(FIRST), free(Reason::PassSyn))
+            .then(
+                path(TABLE, 55).data(
+                    FIRST,
+                    &Hello {
+                        ech: true,
+                        ..Hello::named("fine.example")
+                    }
+                    .bytes(),
+                ),
+                free(Reason::PassHelloName),
+            ),
+    ]
+}
+
+/// Answers leave in every encapsulation, as those for forbidden names do.
+fn encapsulations() -> Vec<Case> {
+    let query = Query::of("fine.example", kind::HTTPS)
+        .with_edns(&[])
+        .bytes();
+    let base = resolver(path(TABLE, 60));
+    let mut tagged = resolver(to(60, 53, ("fd01::5", "2001:db8::53")));
+    tagged.tags = vec![(crate::frames::TPID_CUSTOMER, 5)];
+    let mut session = base.clone();
+    session.pppoe = Some(9);
+    let mut labelled = base.clone();
+    labelled.labels = vec![100, 200];
+    let mut all = case("answers that withhold a record leave in every encapsulation");
+    for path in [base, tagged, session] {
+        all = all.then(path.udp(&query), withheld());
+    }
+    let dropped = Want::of(Reason::BlockMplsNoReturn).by(Action::Drop);
+    let mut mpls = hiding_with(|_| ());
+    mpls.mpls_reply = MplsReply::Label(77);
+    let label = Case::new("and with the return label")
+        .in_setup(mpls)
+        .then(labelled.udp(&query), withheld().labelled(&[77]));
+    vec![all.then(labelled.udp(&query), dropped), label]
+}
+
 /// The table.
 #[must_use]
 pub fn table() -> Vec<Case> {
@@ -298,5 +426,14 @@ pub fn table() -> Vec<Case> {
         asked("doh.example", kind::A, 40),
         Want::of(Reason::PassDnsName),
     );
-    [ports(), addresses(), names(), vec![plain]].concat()
+    [
+        ports(),
+        addresses(),
+        names(),
+        keys(),
+        outer_names(),
+        encapsulations(),
+        vec![plain],
+    ]
+    .concat()
 }

@@ -260,6 +260,7 @@ pub fn usual_profile() -> Profile {
         suspicious: vec![6],
         allow_only: false,
         encrypted_dns: true,
+        withhold_ech: true,
         bypass: false,
     }
 }

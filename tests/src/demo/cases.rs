@@ -33,6 +33,10 @@ pub(super) enum Program {
     Chromium,
     /// dig, for an IPv4 address.
     Dig,
+    /// dig, for a service binding of HTTPS.
+    DigHttps,
+    /// curl, TLS to the port of DNS over TLS.
+    CurlDot,
 }
 
 /// What is to become of a request.
@@ -75,8 +79,12 @@ const BELOW: &str = "www.mirror.example";
 /// A name that the education registry lists in a category that the school blocks.
 const EDUCATION: &str = "casino.example";
 
-/// What the resolver answers to every query.
+/// What the resolver answers to every query for an address.
 pub(super) const RESOLVED: &str = "203.0.113.99";
+/// What it answers to every query for a service binding, as dig shows it.
+const BINDING: &str = "1 .";
+/// What dig shows of an answer without a record.
+const NOTHING: &str = "NOERROR";
 /// The portal's address.
 pub(super) const PORTAL: &str = "203.0.113.80";
 
@@ -142,6 +150,28 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        title: "ways to hide names: encrypted DNS, and keys of Encrypted ClientHello",
+        cases: &[
+            asked("dns.google", V4, "NXDOMAIN", Reason::BlockEncryptedDnsName),
+            asked("mask.icloud.com", V4, "NXDOMAIN", Reason::BlockCanaryName),
+            Case {
+                expect: Expect::Refused,
+                reason: Some(Reason::BlockEncryptedDns),
+                ..page(Program::CurlDot, ALLOWED, V4)
+            },
+            blocked(
+                Program::Curl,
+                "cloudflare-ech.com",
+                V4,
+                Reason::BlockEchName,
+            ),
+            Case {
+                program: Program::DigHttps,
+                ..asked(ALLOWED, V6, NOTHING, Reason::PassDnsWithheld)
+            },
+        ],
+    },
+    Group {
         title: "plain HTTP: judged by its address",
         cases: &[
             Case {
@@ -164,6 +194,11 @@ pub(super) const GROUPS: &[Group] = &[
                 expect: Expect::Told(RESOLVED),
                 ..neighbour(Program::Dig, EXACT, V4)
             },
+            Case {
+                expect: Expect::Told(BINDING),
+                ..neighbour(Program::DigHttps, ALLOWED, V4)
+            },
+            neighbour(Program::CurlDot, ALLOWED, V6),
             neighbour(Program::Openssl, EDUCATION, MANY),
             neighbour(Program::Chromium, EDUCATION, V4),
         ],
@@ -236,7 +271,12 @@ impl Case {
                 openssl_client(from, authority, self.name, SocketAddr::new(self.to, 443))
             }
             Program::Chromium => chromium(from, self.name, self.to),
-            Program::Dig => dig(from, self.name, self.to),
+            Program::CurlDot => {
+                let url = format!("https://{}:853/", self.name);
+                curl(from, authority, &url, self.to)
+            }
+            Program::Dig => dig(from, self.name, "A", self.to),
+            Program::DigHttps => dig(from, self.name, "HTTPS", self.to),
         }
     }
 
@@ -273,10 +313,10 @@ impl Case {
 
     /// The same request where nothing is filtered.
     pub(super) fn unfiltered(self) -> Case {
-        let expect = if self.program == Program::Dig {
-            Expect::Told(RESOLVED)
-        } else {
-            Expect::Page
+        let expect = match self.program {
+            Program::Dig => Expect::Told(RESOLVED),
+            Program::DigHttps => Expect::Told(BINDING),
+            _ => Expect::Page,
         };
         Case {
             expect,
@@ -302,6 +342,8 @@ impl Program {
             Program::Openssl => "openssl",
             Program::Chromium => "chromium",
             Program::Dig => "dig",
+            Program::DigHttps => "dig HTTPS",
+            Program::CurlDot => "curl :853",
         }
     }
 }

@@ -105,17 +105,24 @@ fn last_line(text: &str) -> &str {
         .unwrap_or_default()
 }
 
-/// Asks the resolver at `to` for the IPv4 address of `name` with dig.
+/// Asks the resolver at `to` for the records of this type of `name` with dig; an answer without one is told by
+/// its code.
 ///
 /// # Errors
 /// dig is missing. What becomes of the query is no error.
-pub fn dig(namespace: &Namespace, name: &str, to: IpAddr) -> anyhow::Result<(Ended, Duration)> {
+pub fn dig(
+    namespace: &Namespace,
+    name: &str,
+    kind: &str,
+    to: IpAddr,
+) -> anyhow::Result<(Ended, Duration)> {
     let mut command = namespace.command("dig");
     command.args(["+tries=1", "+time=3", "+noall", "+comments", "+answer"]);
-    command.args([&format!("@{to}"), name, "A"]);
+    command.args([&format!("@{to}"), name, kind]);
     let done = process::run(command, Duration::from_secs(8))?;
     let mut words = done.stdout.lines().filter(|line| !line.starts_with(';'));
-    let address = words.find_map(|line| line.split_once("\tA\t").map(|(_, address)| address));
+    let column = format!("\t{kind}\t");
+    let address = words.find_map(|line| line.split_once(&column).map(|(_, address)| address));
     let code = done.stdout.split_once("status: ").map(|(_, rest)| rest);
     let code = code
         .and_then(|rest| rest.split_once(','))
