@@ -137,6 +137,10 @@ pub const POLICY_DNS_NXDOMAIN: u32 = 1 << 1;
 pub const POLICY_ENCRYPTED_DNS: u32 = 1 << 8;
 /// `Policy::flags`: no HTTPS or SVCB record is given, so that no key of Encrypted ClientHello is learnt.
 pub const POLICY_ECH_WITHHELD: u32 = 1 << 9;
+/// `Policy::flags`: names of search engines lead to their safe form.
+pub const POLICY_SAFE_SEARCH: u32 = 1 << 10;
+/// `Policy::flags`, beside [`POLICY_SAFE_SEARCH`]: in the moderate form.
+pub const POLICY_SAFE_MODERATE: u32 = 1 << 11;
 
 /// A row of `POLICIES`: a profile compiled for this moment. Masks have bit n for category n, or for local
 /// list n where the field says local.
@@ -175,6 +179,10 @@ pub const LOCAL_ECH: u64 = 1 << 60;
 /// `Tiers::local`: the subject is an address of a resolver that is asked by encrypted DNS. No policy denies
 /// the address as such: plain DNS on port 53 is judged by the name that is asked for (see `encrypted`).
 pub const LOCAL_ENDPOINT: u64 = 1 << 59;
+/// `Tiers::local` of a name alone: the lowest bit of the search engine's number, 1 to [`ENGINES_MAX`].
+pub const LOCAL_ENGINE_SHIFT: u32 = 54;
+/// Highest number of a search engine.
+pub const ENGINES_MAX: u32 = 31;
 /// Numbers of local lists are below this: the bits from here on mean something of their own.
 pub const LOCAL_LISTS: u32 = 54;
 
@@ -327,17 +335,20 @@ pub struct HelloSlot {
     pub name: [u8; NAME_BUF],
 }
 
-/// The one row of `PORTAL`: where forbidden names lead. Addresses are in network order, read as
-/// big-endian words; all zero: none.
+/// A row of `ANSWERS`: where an answer leads. Row 0 is the portal; a search engine has two, its safe form at
+/// twice its number and its moderate form behind. Addresses are in network order, read as big-endian words; all
+/// zero: none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Portal {
+pub struct Addresses {
     /// IPv6 address, then three words of zero, then the IPv4 address.
-    pub words: [u32; PORTAL_WORDS],
+    pub words: [u32; ADDRESS_WORDS],
 }
 
-/// Words of [`Portal`].
-pub const PORTAL_WORDS: usize = 8;
+/// Rows of `ANSWERS`: a power of two because its mask is used.
+pub const ANSWERS: u32 = 2 * (ENGINES_MAX + 1);
+/// Words of [`Addresses`].
+pub const ADDRESS_WORDS: usize = 8;
 
 /// The row of `MESSAGE`, per processor: a message that is read or built.
 #[repr(C)]
@@ -458,8 +469,9 @@ pub struct Scratch {
     /// Entry number by which the destination is an address of an encrypted DNS resolver; 0: it is none.
     /// Means something once the policy is known.
     pub endpoint: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Number of the search engine whose name is asked for, 0: it is none; once it is judged, the row of
+    /// `ANSWERS` that the answer leads to.
+    pub engine: u32,
     /// Words for values that the verifier shall forget.
     pub spare: [u32; 4],
     /// Parser state of a hello that is read without a slot.
@@ -483,6 +495,8 @@ pub struct CategoryCounters {
 }
 
 const _: () = {
+    assert!(ANSWERS.is_power_of_two() && LOCAL_LISTS <= LOCAL_ENGINE_SHIFT);
+    assert!((ENGINES_MAX as u64) << LOCAL_ENGINE_SHIFT < LOCAL_ENDPOINT);
     assert!(size_of::<Control>() == 64);
     assert!(size_of::<Interface>() == 24);
     assert!(size_of::<Org>() == 24);
@@ -497,7 +511,7 @@ const _: () = {
     assert!(size_of::<Hello>() == 40);
     assert!(size_of::<HelloSlot>() == 336);
     assert!(size_of::<OrgRate>() == 8);
-    assert!(size_of::<Portal>() == 32);
+    assert!(size_of::<Addresses>() == 32);
     assert!(size_of::<Message>() == 1032);
     assert!(size_of::<GrantSet>() == 64);
     assert!(size_of::<Outcome>() == 32);

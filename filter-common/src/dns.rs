@@ -4,7 +4,9 @@
 //! The message is copied into map memory first: there the lengths in front of the labels become dots,
 //! and the name is walked like any other. The answer is built in the same place.
 
-use crate::abi::{POLICY_DNS_NXDOMAIN, POLICY_ECH_WITHHELD};
+use crate::abi::{
+    POLICY_DNS_NXDOMAIN, POLICY_ECH_WITHHELD, POLICY_SAFE_MODERATE, POLICY_SAFE_SEARCH,
+};
 use crate::bytes::{Packet, View};
 use crate::limits::{DNS_LABELS_MAX, DNS_LEN_MAX, DNS_OPTIONS_MAX, DNS_TTL};
 use crate::lookup::{decide_into_outcome, need_policy};
@@ -137,6 +139,7 @@ pub fn query<W: World>(world: &mut W) -> u32 {
     facts.best.clear();
     facts.outcome.category = CATEGORY_NONE;
     facts.outcome.entry = 0;
+    facts.engine = 0;
     facts.name_len = name_len;
     facts.question_end = behind + 4;
     facts.outcome.name_at = facts.payload + HEADER_LEN + 1;
@@ -154,25 +157,40 @@ pub fn query<W: World>(world: &mut W) -> u32 {
 #[inline(always)]
 fn in_form<W: World>(world: &mut W, reason: u32) -> u32 {
     let facts = world.facts();
-    let (end, row) = (facts.question_end, facts.policy);
+    let (end, row, engine) = (facts.question_end, facts.policy, facts.engine);
     // One state for the verifier, not one for each reason.
     let reason = world.forget(reason);
     let end = world.forget(end);
     let kind = be16(world, end.wrapping_sub(4));
     let flags = world.policy(row).map_or(0, |policy| policy.flags);
-    form(reason, kind, flags)
+    let form = form(reason, kind, flags, engine);
+    let answer = form == Reason::PassSafeSearch.number();
+    world.facts().engine = if answer { answer_row(engine, flags) } else { 0 };
+    form
+}
+
+/// The row of `ANSWERS` with the addresses that a policy with these flags gives for a search engine's names.
+#[inline(always)]
+#[must_use]
+pub fn answer_row(engine: u32, flags: u32) -> u32 {
+    2 * engine + (flags & POLICY_SAFE_MODERATE != 0) as u32
 }
 
 /// What becomes of a query of this type for a name that may be reached by `reason`: the reason itself, or
-/// one by which it is answered here. No allowed list lifts that: it says that a name may be reached, not how.
+/// one by which it is answered here. `engine` is the number of the search engine that the name is of, or 0.
+/// No allowed list lifts that: it says that a name may be reached, not how.
 /// The organisation's bypass does.
 #[inline(always)]
 #[must_use]
-pub fn form(reason: u32, kind: u32, flags: u32) -> u32 {
+pub fn form(reason: u32, kind: u32, flags: u32, engine: u32) -> u32 {
     if reason >= FIRST_ANSWERED || reason == Reason::PassBypass.number() {
         return reason;
     }
     let binding = kind == TYPE_SVCB || kind == TYPE_HTTPS;
+    let leads = binding || kind == TYPE_A || kind == TYPE_AAAA;
+    if engine != 0 && leads && flags & POLICY_SAFE_SEARCH != 0 {
+        return Reason::PassSafeSearch.number();
+    }
     if binding && flags & POLICY_ECH_WITHHELD != 0 {
         return Reason::PassDnsWithheld.number();
     }
@@ -278,10 +296,12 @@ pub fn exists(reason: u32) -> bool {
     !(Reason::BlockEncryptedDnsName.number()..=Reason::BlockEchName.number()).contains(&reason)
 }
 
-/// The portal's address as the answer to the question; gives its length, 0 if there is none of this
-/// kind.
+/// The address in a row of `ANSWERS` as the answer to the question; gives its length, 0 if there is none of
+/// this kind. A canonical name is not told: no stub asks for one, and the answer stays as short as any.
 #[inline(always)]
 fn put_address<W: World>(world: &mut W, at: u32, kind: u32) -> u32 {
+    let row = world.facts().engine;
+    let row = world.forget(row);
     let words = if kind == TYPE_A {
         1
     } else if kind == TYPE_AAAA {
@@ -294,7 +314,7 @@ fn put_address<W: World>(world: &mut W, at: u32, kind: u32) -> u32 {
         if word >= words {
             break;
         }
-        let value = world.portal_word(if words == 1 { 7 } else { word });
+        let value = world.answer_word(row, if words == 1 { 7 } else { word });
         seen |= value;
         put32(world, at + 12 + 4 * word, value);
     }

@@ -1,6 +1,6 @@
 //! Entries: from a key to the deciding entry so far, and from that to a decision.
 
-use crate::abi::{LOCAL_ENDPOINT, NetEntry, POLICY_ALLOW_ONLY};
+use crate::abi::{ENGINES_MAX, LOCAL_ENDPOINT, LOCAL_ENGINE_SHIFT, NetEntry, POLICY_ALLOW_ONLY};
 use crate::reason::Reason;
 use crate::rule::{Moment, Step, decide, judge_entry};
 use crate::table::{bloom_bits, find_in_bucket, other_bucket, position, tag};
@@ -110,10 +110,12 @@ fn consider_class<W: World>(world: &mut W, class: u32, entry: u32, len: u32, exa
         return;
     };
     let suffix = judge_entry(&class.suffix, policy);
-    let endpoint = len == 0 && class.exact.local & LOCAL_ENDPOINT != 0;
+    let local = class.exact.local;
     let exact = exact.then(|| judge_entry(&class.exact, policy));
-    if endpoint {
+    if len == 0 && local & LOCAL_ENDPOINT != 0 {
         world.facts().endpoint = entry;
+    } else if len != 0 && exact.is_some() {
+        world.facts().engine = (local >> LOCAL_ENGINE_SHIFT) as u32 & ENGINES_MAX;
     }
     let best = &mut world.facts().best;
     best.consider(suffix, entry, len);

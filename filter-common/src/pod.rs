@@ -5,8 +5,9 @@
 )]
 
 use crate::abi::{
-    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, GrantSet, HelloSlot,
-    Interface, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Portal, Scratch,
+    Addresses, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, GrantSet,
+    HelloSlot, Interface, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy,
+    Scratch,
 };
 
 macro_rules! pod {
@@ -36,6 +37,6 @@ pod!(
     OrgRate,
     Outcome,
     Policy,
-    Portal,
+    Addresses,
     Scratch
 );

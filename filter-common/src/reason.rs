@@ -84,6 +84,8 @@ reasons! {
     PassDnsOther = 19, "pass_dns_other", Pass;
     /// HTTPS or SVCB query, answered with nothing so that no key of Encrypted ClientHello is learnt; the name is reached by its addresses.
     PassDnsWithheld = 27, "pass_dns_withheld", Pass;
+    /// DNS query for the name of a search engine, answered with the address of its safe form.
+    PassSafeSearch = 28, "pass_safe_search", Pass;
     /// Destination address is in the unified registry.
     BlockUnifiedAddress = 32, "block_unified_address", Block;
     /// Destination address is in the education registry.

@@ -121,8 +121,8 @@ pub trait World: Sized {
     fn release_flows(&mut self);
     /// Replaces the state word of `way` if it still is `old`.
     fn swap_state(&mut self, way: usize, old: u64, new: u64);
-    /// A word of the row of `PORTAL`.
-    fn portal_word(&self, word: u32) -> u32;
+    /// A word of a row of `ANSWERS`.
+    fn answer_word(&self, row: u32, word: u32) -> u32;
     /// Finds the row of `MESSAGE`; false: there is none. Before it none of the four below may be asked for.
     fn open_message(&mut self) -> bool;
     /// A byte of the message.

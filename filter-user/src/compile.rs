@@ -4,22 +4,27 @@
 mod classes;
 mod nets;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use filter_common::abi::{
-    LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, LOCAL_ENDPOINT, LOCAL_INFRASTRUCTURE, Tiers,
+    LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, LOCAL_ENDPOINT, LOCAL_INFRASTRUCTURE,
+    POLICY_SAFE_MODERATE, Tiers,
 };
+use filter_common::dns::answer_row;
 use filter_common::limits::CATEGORIES;
 use filter_common::name::name_key;
 use ipnet::IpNet;
 
 use crate::config::{Config, Tier};
-use crate::desired::{Blocks4, Desired, InterfaceRow, Organisation, Subject, address_key};
+use crate::desired::{
+    Blocks4, Desired, InterfaceRow, Organisation, PortalAddresses, Subject, address_key,
+};
 use crate::numbers::Numbers;
 use crate::policy::{policy, portal};
 use crate::problem::Problem;
 use crate::registry::{RECORD_ADDRESS, RECORD_IPV4, RECORD_SUFFIX, Source};
+use crate::safe_search::{Engine, SafeSearch};
 
 use classes::Classes;
 pub use nets::Rejected;
@@ -146,6 +151,7 @@ pub fn compile(input: &Input<'_>) -> Result<Compiled, Problem> {
         nets6,
         organisations: organisations(input),
         portal: portal(input.config),
+        safe_search: safe_search(input),
         syn_limit: input.config.daemon.syn_limit,
         pass_all: input.config.daemon.pass_all,
     };
@@ -241,6 +247,8 @@ const CANARY_NAMES: [(&str, bool); 4] = [
 const INFRASTRUCTURE_SOURCE: u32 = u32::MAX;
 /// Source number of [`CANARY_NAMES`], above the bits of `RECORD_KIND`.
 const CANARY_SOURCE: u32 = (u32::MAX >> RECORD_BITS) - 1;
+/// Source number of a search engine's names, less the engine's number; above the bits of `RECORD_KIND`.
+const ENGINE_SOURCE: u32 = CANARY_SOURCE;
 /// Bits of a record's flags below a source's number.
 const RECORD_BITS: u32 = 2;
 /// These bits.
@@ -276,9 +284,41 @@ fn gather(input: &Input<'_>) -> Vec<Found> {
             source: CANARY_SOURCE << RECORD_BITS | kind,
         }));
     }
+    for (number, engine) in engines(input) {
+        let names = engine.names.iter();
+        let keys = names.filter_map(|name| name_key(input.seed, name.as_bytes()));
+        found.extend(keys.map(|key| Found {
+            key,
+            source: (ENGINE_SOURCE - number) << RECORD_BITS,
+        }));
+    }
     // The stable sort takes advantage of the files' being sorted already.
     found.sort_by_key(|found| found.key);
     found
+}
+
+/// The search engines with their numbers, where a profile leads to their safe form.
+fn engines<'a>(input: &Input<'a>) -> impl Iterator<Item = (u32, &'a Engine)> {
+    let mut profiles = input.config.profiles.iter();
+    let wanted = profiles.any(|profile| profile.safe_search != SafeSearch::Off);
+    let engines = input.config.engines.iter().filter(move |_| wanted);
+    let numbers = input.numbers;
+    engines.filter_map(|engine| Some((numbers.engine(&engine.id)?, engine)))
+}
+
+/// Where names of search engines lead.
+fn safe_search(input: &Input<'_>) -> BTreeMap<u32, PortalAddresses> {
+    engines(input)
+        .flat_map(|(number, engine)| {
+            [
+                (answer_row(number, 0), engine.strict.addresses),
+                (
+                    answer_row(number, POLICY_SAFE_MODERATE),
+                    engine.moderate().addresses,
+                ),
+            ]
+        })
+        .collect()
 }
 
 fn organisations(input: &Input<'_>) -> Vec<Organisation> {

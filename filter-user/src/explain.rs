@@ -167,7 +167,7 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
         stages: stages(book, &decision, &best, &policy, stops),
         entries: matching(&probes, &policy, decision.reason, winner),
         dns: if matches!(subject, Subject::Name { .. }) {
-            dns::says(&probes, &policy, book.compiled.desired.portal)
+            dns::says(book, &probes, &policy)
         } else {
             Vec::new()
         },

@@ -286,6 +286,17 @@ fn what_dns_says_is_told_by_type() {
         of("cloudflare-ech.com"),
         ["A, AAAA, HTTPS, SVCB, other: no such name (block_ech_name)"]
     );
+    assert_eq!(
+        of("www.youtube.com"),
+        [
+            "A: 216.239.38.120 (safe search of YouTube) (pass_safe_search)",
+            "AAAA: 2001:4860:4802:32::78 (safe search of YouTube) (pass_safe_search)",
+            "HTTPS, SVCB: no record (pass_safe_search)",
+            "other: goes to the resolver (pass_dns_name)",
+        ]
+    );
+    let college = dns(&everything, "www.youtube.com", "college-7");
+    assert!(college[0].starts_with("A: 216.239.38.119"), "{college:?}");
     assert!(ask(&everything, "1.1.1.1", "school-1", None).dns.is_empty());
 }
 

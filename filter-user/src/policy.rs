@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use filter_common::abi::{
     LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN,
-    POLICY_ECH_WITHHELD, POLICY_ENCRYPTED_DNS, Policy,
+    POLICY_ECH_WITHHELD, POLICY_ENCRYPTED_DNS, POLICY_SAFE_MODERATE, POLICY_SAFE_SEARCH, Policy,
 };
 use filter_common::verdict::Action;
 
@@ -12,6 +12,7 @@ use crate::categories::Categories;
 use crate::config::{Config, PORTAL, Profile};
 use crate::desired::PortalAddresses;
 use crate::numbers::Numbers;
+use crate::safe_search::SafeSearch;
 
 /// The policy of a profile.
 #[must_use]
@@ -41,7 +42,12 @@ pub fn policy(config: &Config, numbers: &Numbers, profile: &Profile) -> Policy {
         flags: (u32::from(profile.allow_only) * POLICY_ALLOW_ONLY)
             | (u32::from(nxdomain) * POLICY_DNS_NXDOMAIN)
             | (u32::from(profile.encrypted_dns) * POLICY_ENCRYPTED_DNS)
-            | (u32::from(profile.withhold_ech) * POLICY_ECH_WITHHELD),
+            | (u32::from(profile.withhold_ech) * POLICY_ECH_WITHHELD)
+            | match profile.safe_search {
+                SafeSearch::Off => 0,
+                SafeSearch::Moderate => POLICY_SAFE_SEARCH | POLICY_SAFE_MODERATE,
+                SafeSearch::Strict => POLICY_SAFE_SEARCH,
+            },
         action: if profile.reset {
             Action::Reset as u32
         } else {

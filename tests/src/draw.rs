@@ -12,7 +12,9 @@ use crate::dns::{Query, kind};
 use crate::evasion::Random;
 use crate::frames::Path;
 use crate::hello::Hello;
-use crate::reference::{Decided, Entry, Known, Profile, Subject, Tier, asked, decide, hidden};
+use crate::reference::{
+    Decided, Entry, Known, Profile, Safe, Subject, Tier, asked, decide, hidden,
+};
 use crate::setup::{School, Setup, entry_number};
 
 /// The schools: id, a source in each family, and the prefixes around them.
@@ -120,8 +122,8 @@ impl World {
                 again(&mut random, &entries)
             };
             let tier = match (tier(&mut random), &subject) {
-                // No address is a canary, or hides a name.
-                (Tier::Canary | Tier::Ech, Subject::Net(_)) => Tier::EncryptedDns,
+                // No address is a canary, hides a name, or is a search engine's.
+                (Tier::Canary | Tier::Ech | Tier::Engine(_), Subject::Net(_)) => Tier::EncryptedDns,
                 (tier, _) => tier,
             };
             entries.push(Entry { subject, tier });
@@ -308,16 +310,19 @@ fn profile(random: &mut Random) -> Profile {
         allow_only: random.once_in(4),
         encrypted_dns: random.once_in(2),
         withhold_ech: random.once_in(2),
+        safe_search: *random.pick(&[Safe::Off, Safe::Moderate, Safe::Strict]),
         bypass: random.once_in(5),
     }
 }
 
 fn tier(random: &mut Random) -> Tier {
     let category = *random.pick(&CATEGORIES);
-    match random.below(20) {
+    match random.below(21) {
         16 | 17 => Tier::EncryptedDns,
         18 => Tier::Canary,
         19 => Tier::Ech,
+        // One number: a name is of one engine.
+        20 => Tier::Engine(21),
         0 => Tier::Infrastructure,
         1..=2 => Tier::Unified(category),
         3..=7 => Tier::Nsor(category),

@@ -8,6 +8,10 @@ use ipnet::IpNet;
 
 use crate::hello::HANDSHAKE;
 
+mod hidden;
+
+pub use hidden::{asked, hidden};
+
 /// What a TLS server makes of the first bytes of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Understood {
@@ -126,6 +130,20 @@ pub enum Tier {
     Canary,
     /// The public names behind which Encrypted ClientHello hides the real ones.
     Ech,
+    /// The names of a search engine, by its number.
+    Engine(u8),
+}
+
+/// How much search engines filter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Safe {
+    /// Nothing.
+    #[default]
+    Off,
+    /// In their moderate form.
+    Moderate,
+    /// In their strict form.
+    Strict,
 }
 
 /// What an entry names.
@@ -235,6 +253,8 @@ pub struct Profile {
     pub encrypted_dns: bool,
     /// The keys of Encrypted ClientHello are withheld.
     pub withhold_ech: bool,
+    /// Names of search engines lead to their safe form.
+    pub safe_search: Safe,
     /// The organisation's bypass is in force.
     pub bypass: bool,
 }
@@ -349,7 +369,8 @@ impl Listed {
             | Tier::Infrastructure
             | Tier::EncryptedDns
             | Tier::Canary
-            | Tier::Ech => None,
+            | Tier::Ech
+            | Tier::Engine(_) => None,
         };
         Some(Found {
             address: !matches!(longest, Rank::Name(_)),
@@ -488,63 +509,6 @@ pub fn decide(
         return Some(by_policy(Reason::BlockAllowOnly));
     }
     listed.warned(profile)
-}
-
-/// What the first packet of a connection, or a datagram, to this port meets where the address decides
-/// nothing: whether it is DNS that hides what is asked for.
-#[must_use]
-pub fn hidden(
-    entries: &[Entry],
-    profile: &Profile,
-    destination: IpAddr,
-    port: u16,
-) -> Option<Decided> {
-    let listed = Listed::new(entries, destination, None);
-    let lifted = profile.bypass || listed.local(&profile.allow).is_some();
-    if lifted || !profile.encrypted_dns {
-        return None;
-    }
-    let endpoint = listed.longest(|tier| tier == Tier::EncryptedDns);
-    (port == 853 || port != 53 && endpoint.is_some()).then_some(Decided {
-        reason: Reason::BlockEncryptedDns,
-        category: None,
-        line: endpoint.map(|found| found.line),
-    })
-}
-
-/// What a DNS query for a name meets: an entry of the resolver's address says nothing of it. A name that may
-/// be reached may be answered in another form.
-#[must_use]
-pub fn asked(
-    entries: &[Entry],
-    profile: &Profile,
-    resolver: IpAddr,
-    (name, kind): (&str, u16),
-) -> Option<Decided> {
-    let names: Vec<Entry> = entries
-        .iter()
-        .map(|entry| match entry.subject {
-            // In its place, so that lines keep their numbers.
-            Subject::Net(_) => Entry::host("", entry.tier),
-            _ => entry.clone(),
-        })
-        .collect();
-    let decided = decide(&names, profile, resolver, Known::Name(name));
-    let reached = decided.is_none_or(|decided| {
-        matches!(
-            decided.reason,
-            Reason::PassLocalAllow | Reason::PassInfrastructure
-        )
-    });
-    let withheld = profile.withhold_ech && matches!(kind, 64 | 65);
-    if reached && withheld {
-        return Some(Decided {
-            reason: Reason::PassDnsWithheld,
-            category: None,
-            line: decided.and_then(|decided| decided.line),
-        });
-    }
-    decided
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use filter_common::abi::{
-    Class, LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, LOCAL_ENDPOINT, LOCAL_INFRASTRUCTURE,
-    POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, POLICY_ECH_WITHHELD, POLICY_ENCRYPTED_DNS, Policy,
-    Tiers,
+    Class, LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, LOCAL_ENDPOINT, LOCAL_ENGINE_SHIFT,
+    LOCAL_INFRASTRUCTURE, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, POLICY_ECH_WITHHELD,
+    POLICY_ENCRYPTED_DNS, POLICY_SAFE_MODERATE, POLICY_SAFE_SEARCH, Policy, Tiers,
 };
 use filter_common::verdict::Action;
 use filter_user::desired::{
@@ -16,7 +16,7 @@ use filter_user::desired::{
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::reference::{Entry, Profile, Subject, Tier};
+use crate::reference::{Entry, Profile, Safe, Subject, Tier};
 
 /// An enrolled organisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub struct Setup {
     pub mpls_reply: MplsReply,
     /// Where forbidden names lead.
     pub portal: PortalAddresses,
+    /// Where search engines lead, by row of the map: a pair of rows for each number.
+    pub safe_search: BTreeMap<u32, PortalAddresses>,
     /// New flows of a school in a second.
     pub syn_limit: u32,
     /// The operator's switch.
@@ -83,6 +85,7 @@ impl Default for Setup {
             organisations: true,
             mpls_reply: MplsReply::None,
             portal: PortalAddresses::default(),
+            safe_search: BTreeMap::new(),
             syn_limit: 1_000_000,
             pass_all: false,
         }
@@ -117,7 +120,9 @@ pub fn policy(school: &School) -> Policy {
         flags: (u32::from(profile.allow_only) * POLICY_ALLOW_ONLY)
             | (u32::from(school.nxdomain) * POLICY_DNS_NXDOMAIN)
             | (u32::from(profile.encrypted_dns) * POLICY_ENCRYPTED_DNS)
-            | (u32::from(profile.withhold_ech) * POLICY_ECH_WITHHELD),
+            | (u32::from(profile.withhold_ech) * POLICY_ECH_WITHHELD)
+            | (u32::from(profile.safe_search != Safe::Off) * POLICY_SAFE_SEARCH)
+            | (u32::from(profile.safe_search == Safe::Moderate) * POLICY_SAFE_MODERATE),
         action: action as u32,
     }
 }
@@ -129,6 +134,10 @@ pub fn tiers(tier: Tier) -> Tiers {
     match tier {
         Tier::Infrastructure => Tiers {
             local: LOCAL_INFRASTRUCTURE,
+            ..none
+        },
+        Tier::Engine(number) => Tiers {
+            local: u64::from(number) << LOCAL_ENGINE_SHIFT,
             ..none
         },
         Tier::Ech => Tiers {
@@ -269,6 +278,7 @@ impl Setup {
                 .unwrap_or(0),
             interfaces: vec![self.interface()],
             portal: self.portal,
+            safe_search: self.safe_search.clone(),
             syn_limit: self.syn_limit,
             pass_all: self.pass_all,
             organisations: self.schools.iter().map(organisation).collect(),

@@ -24,7 +24,7 @@ const KERNEL_WORLDS: usize = 100;
 const FLOWS: usize = 60;
 
 /// Everything that decides by an entry or a policy.
-const DECIDED: [Reason; 19] = [
+const DECIDED: [Reason; 20] = [
     Reason::PassInfrastructure,
     Reason::PassBypass,
     Reason::PassLocalAllow,
@@ -42,6 +42,7 @@ const DECIDED: [Reason; 19] = [
     Reason::BlockCanaryName,
     Reason::BlockEchName,
     Reason::PassDnsWithheld,
+    Reason::PassSafeSearch,
     Reason::WarnAddress,
     Reason::WarnName,
 ];

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use filter_common::abi::{Class, Tiers};
+use filter_common::abi::{Class, ENGINES_MAX, LOCAL_ENGINE_SHIFT, Tiers};
 
 use super::{
-    CANARY, CANARY_SOURCE, INFRASTRUCTURE, INFRASTRUCTURE_SOURCE, RECORD_BITS, join, of_address,
+    CANARY, CANARY_SOURCE, ENGINE_SOURCE, INFRASTRUCTURE, INFRASTRUCTURE_SOURCE, RECORD_BITS, join,
+    of_address,
 };
 use crate::registry::{RECORD_ADDRESS, RECORD_SUFFIX};
 
@@ -74,10 +75,16 @@ fn with(mut class: Class, source: u32, tiers: &[Tiers]) -> Class {
         class.exact = join(class.exact, INFRASTRUCTURE);
         return class;
     }
-    let own = if source >> RECORD_BITS == CANARY_SOURCE {
+    let number = source >> RECORD_BITS;
+    let own = if number == CANARY_SOURCE {
         CANARY
+    } else if let Some(engine @ 1..=ENGINES_MAX) = ENGINE_SOURCE.checked_sub(number) {
+        Tiers {
+            local: u64::from(engine) << LOCAL_ENGINE_SHIFT,
+            ..Tiers::default()
+        }
     } else {
-        usize::try_from(source >> RECORD_BITS)
+        usize::try_from(number)
             .ok()
             .and_then(|at| tiers.get(at))
             .copied()

@@ -357,6 +357,50 @@ fn ways_to_hide_names_are_denied_where_a_profile_blocks_them() {
 }
 
 #[test]
+fn search_engines_lead_to_their_safe_form_where_a_profile_says_so() {
+    use filter_common::abi::{LOCAL_ENGINE_SHIFT, POLICY_SAFE_SEARCH};
+    let dir = TempDir::new();
+    dir.write(
+        "engines.toml",
+        "[[engines]]\nid = \"one\"\nname = \"One\"\nnames = [\"www.one.example\"]\n\
+         strict = { target = \"safe.one.example\", ipv4 = \"192.0.2.1\" }\n\
+         [[engines]]\nid = \"two\"\nname = \"Two\"\nnames = [\"two.example\"]\n\
+         strict = { target = \"s.two.example\", ipv6 = \"2001:db8::2\" }\n\
+         moderate = { target = \"m.two.example\", ipv4 = \"192.0.2.2\" }\n",
+    );
+    let of = |word: &str| {
+        let text = format!(
+            "safe_search_file = \"engines.toml\"\n[[profiles]]\nid = \"p\"\nsafe_search = \"{word}\"\n\
+             [[organisations]]\nid = \"s\"\nprofile = \"p\"\nprefixes = [\"192.0.2.0/28\"]\n"
+        );
+        Built::new(&dir, &text).compile(None)
+    };
+    let local = |compiled: &Compiled, name: &[u8]| {
+        let class = class_of(compiled, name_key(SEED, name).unwrap());
+        assert_eq!(class.suffix.local, 0, "the name alone");
+        class.exact.local
+    };
+    let flags = |compiled: &Compiled| compiled.desired.organisations[0].policy.flags;
+    let strict = of("strict");
+    assert_eq!(local(&strict, b"www.one.example"), 1 << LOCAL_ENGINE_SHIFT);
+    assert_eq!(local(&strict, b"two.example"), 2 << LOCAL_ENGINE_SHIFT);
+    assert_eq!(flags(&strict) & POLICY_SAFE_SEARCH, POLICY_SAFE_SEARCH);
+    assert_eq!(flags(&strict) & POLICY_SAFE_MODERATE, 0);
+    let rows = &strict.desired.safe_search;
+    let row = |at: u32| (rows[&at].v4, rows[&at].v6);
+    let v4 = |text: &str| text.parse().ok();
+    assert_eq!(rows.len(), 4);
+    assert_eq!(row(2), (v4("192.0.2.1"), None));
+    assert_eq!(row(3), row(2), "no moderate form: the strict one");
+    assert_eq!(row(4), (None, "2001:db8::2".parse().ok()));
+    assert_eq!(row(5), (v4("192.0.2.2"), None));
+    assert_ne!(flags(&of("moderate")) & POLICY_SAFE_MODERATE, 0);
+    let off = of("off");
+    assert_eq!(local(&off, b"www.one.example"), 0);
+    assert!(off.desired.safe_search.is_empty() && flags(&off) & POLICY_SAFE_SEARCH == 0);
+}
+
+#[test]
 fn sample_configuration_compiles() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/schoolgate.sample.toml");
     let everything = crate::load::offline(&file, Progress::Quiet).unwrap();

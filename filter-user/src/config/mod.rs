@@ -16,6 +16,7 @@ use crate::categories::Categories;
 use crate::desired::{FlowSizes, MplsReply};
 use crate::normalise::Guards;
 use crate::problem::Problem;
+use crate::safe_search::{Engine, SafeSearch};
 
 pub use enrol::Enrolled;
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// Categories in force.
     pub categories: Categories,
+    /// Search engines with a safe form.
+    pub engines: Vec<Engine>,
     /// Interfaces to attach to.
     pub interfaces: Vec<Interface>,
     /// Registries, in the order of the file.
@@ -226,6 +229,8 @@ pub struct Profile {
     pub encrypted_dns: bool,
     /// Whether the keys of Encrypted ClientHello are withheld.
     pub withhold_ech: bool,
+    /// Whether names of search engines lead to their safe form.
+    pub safe_search: SafeSearch,
 }
 
 /// Role of the portal's addresses.

@@ -146,6 +146,40 @@ fn ech_takes_two_words_and_lists_of_names() {
 }
 
 #[test]
+fn safe_search_takes_three_words_and_a_file() {
+    let with = |word: &str| {
+        problems(&GOOD.replace("age = 12", &format!("age = 12\nsafe_search = {word}")))
+    };
+    for word in ["off", "moderate", "strict"] {
+        assert!(with(&format!("\"{word}\"")).is_empty(), "{word}");
+    }
+    let found = with("\"strikt\"");
+    assert!(
+        found[0].starts_with(
+            "dir/s.toml:25: [[profiles]] safe_search: unknown word \"strikt\": did you mean \"strict\"?"
+        ),
+        "{found:?}"
+    );
+    let dir = crate::testing::TempDir::new();
+    dir.write("e.toml", "[[engines]]\nid = \"a\"\n");
+    let read = |file: &str| {
+        let text = format!("safe_search_file = \"{file}\"\n{GOOD}");
+        let problems = Config::from_text(&dir.path().join("s.toml"), &text).unwrap_err();
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let missing = read("none.toml");
+    assert!(
+        missing[0].contains("s.toml:1: safe_search_file: "),
+        "{missing:?}"
+    );
+    let broken = read("e.toml");
+    assert!(
+        broken[0].contains("e.toml:1: [[engines]] has no name"),
+        "{broken:?}"
+    );
+}
+
+#[test]
 fn broken_toml_names_the_line() {
     let found = problems("[daemon]\nflows = = 3\n");
     assert!(found[0].starts_with("dir/s.toml:2: "), "{found:?}");

@@ -15,7 +15,7 @@ use filter_user::kernel::grants::halves;
 
 use crate::dns::Told;
 use crate::frames::Path;
-use crate::reference::{Entry, Profile, Tier};
+use crate::reference::{Entry, Profile, Safe, Tier};
 use crate::setup::{School, Setup};
 
 pub mod dns;
@@ -25,6 +25,7 @@ pub mod hidden;
 pub mod links;
 pub mod lists;
 pub mod network;
+pub mod safe;
 pub mod tcp;
 mod ties;
 
@@ -231,6 +232,7 @@ pub fn all() -> Vec<Case> {
         dns::table(),
         grants::table(),
         hidden::table(),
+        safe::table(),
     ];
     tables.into_iter().flatten().collect()
 }
@@ -261,6 +263,7 @@ pub fn usual_profile() -> Profile {
         allow_only: false,
         encrypted_dns: true,
         withhold_ech: true,
+        safe_search: Safe::Strict,
         bypass: false,
     }
 }

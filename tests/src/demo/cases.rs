@@ -6,7 +6,7 @@ use std::time::Duration;
 use filter_common::reason::Reason;
 
 use crate::lab::client::Ended;
-use crate::lab::commands::{chromium, curl, dig, openssl_client};
+use crate::lab::commands::{chromium, curl, dig, getent, openssl_client};
 use crate::lab::namespace::Namespace;
 use crate::lab::pki::Authority;
 use crate::lab::topology::{LISTED_NET4, LISTED4, LISTED6, NARROW4, SERVER4, SERVER6, Topology};
@@ -35,6 +35,8 @@ pub(super) enum Program {
     Dig,
     /// dig, for a service binding of HTTPS.
     DigHttps,
+    /// The C library's resolver, for addresses of both families.
+    Getent,
     /// curl, TLS to the port of DNS over TLS.
     CurlDot,
 }
@@ -83,6 +85,8 @@ const EDUCATION: &str = "casino.example";
 pub(super) const RESOLVED: &str = "203.0.113.99";
 /// What it answers to every query for a service binding, as dig shows it.
 const BINDING: &str = "1 .";
+/// The address of Google's strict form, and of YouTube's.
+const GOOGLE: &str = "216.239.38.120";
 /// What dig shows of an answer without a record.
 const NOTHING: &str = "NOERROR";
 /// The portal's address.
@@ -172,6 +176,21 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        title: "safe search: a search engine's name leads to the form that filters",
+        cases: &[
+            asked("www.google.com", V4, GOOGLE, Reason::PassSafeSearch),
+            asked("www.google.co.uk", V6, GOOGLE, Reason::PassSafeSearch),
+            Case {
+                program: Program::DigHttps,
+                ..asked("www.google.com", V4, NOTHING, Reason::PassSafeSearch)
+            },
+            Case {
+                program: Program::Getent,
+                ..asked("www.youtube.com", V4, GOOGLE, Reason::PassSafeSearch)
+            },
+        ],
+    },
+    Group {
         title: "plain HTTP: judged by its address",
         cases: &[
             Case {
@@ -198,7 +217,7 @@ pub(super) const GROUPS: &[Group] = &[
                 expect: Expect::Told(BINDING),
                 ..neighbour(Program::DigHttps, ALLOWED, V4)
             },
-            neighbour(Program::CurlDot, ALLOWED, V6),
+            neighbour(Program::CurlDot, ALLOWED, V4),
             neighbour(Program::Openssl, EDUCATION, MANY),
             neighbour(Program::Chromium, EDUCATION, V4),
         ],
@@ -276,6 +295,7 @@ impl Case {
                 curl(from, authority, &url, self.to)
             }
             Program::Dig => dig(from, self.name, "A", self.to),
+            Program::Getent => getent(from, self.name, self.to),
             Program::DigHttps => dig(from, self.name, "HTTPS", self.to),
         }
     }
@@ -314,7 +334,7 @@ impl Case {
     /// The same request where nothing is filtered.
     pub(super) fn unfiltered(self) -> Case {
         let expect = match self.program {
-            Program::Dig => Expect::Told(RESOLVED),
+            Program::Dig | Program::Getent => Expect::Told(RESOLVED),
             Program::DigHttps => Expect::Told(BINDING),
             _ => Expect::Page,
         };
@@ -343,6 +363,7 @@ impl Program {
             Program::Chromium => "chromium",
             Program::Dig => "dig",
             Program::DigHttps => "dig HTTPS",
+            Program::Getent => "getent",
             Program::CurlDot => "curl :853",
         }
     }

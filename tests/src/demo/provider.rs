@@ -193,4 +193,5 @@ age = 6
 block = ["gambling", "games", "malware"]
 allow = ["library"]
 deny = ["messengers"]
+safe_search = "strict"
 "#;

@@ -40,5 +40,5 @@ impl Row<'_> {
 }
 
 fn line([client, name, expected, seen, counted, time]: [&str; 6]) -> String {
-    format!("{client:<20} {name:<22} {expected:<13} {seen:<13} {counted:<27} {time:>7}")
+    format!("{client:<20} {name:<22} {expected:<14} {seen:<14} {counted:<27} {time:>7}")
 }
