@@ -134,6 +134,15 @@ pub struct Org {
 pub const POLICY_ALLOW_ONLY: u32 = 1 << 0;
 /// `Policy::flags`: a forbidden name does not exist in DNS; without it the portal's address is given.
 pub const POLICY_DNS_NXDOMAIN: u32 = 1 << 1;
+/// `Policy::flags`: DNS that hides what is asked for is blocked, by port and by address; by name it is a
+/// matter of [`Policy::local_deny`].
+pub const POLICY_ENCRYPTED_DNS: u32 = 1 << 8;
+/// `Policy::flags`: no HTTPS or SVCB record is given, so that no key of Encrypted ClientHello is learnt.
+pub const POLICY_ECH_WITHHELD: u32 = 1 << 9;
+/// `Policy::flags`: names of search engines lead to their safe form.
+pub const POLICY_SAFE_SEARCH: u32 = 1 << 10;
+/// `Policy::flags`, beside [`POLICY_SAFE_SEARCH`]: in the moderate form.
+pub const POLICY_SAFE_MODERATE: u32 = 1 << 11;
 
 /// A row of `POLICIES`: a profile compiled for this moment. Masks have bit n for category n, or for local
 /// list n where the field says local.
@@ -144,7 +153,8 @@ pub struct Policy {
     pub mandatory: u64,
     /// Local lists and services that are allowed.
     pub local_allow: u64,
-    /// Local lists and services that are denied.
+    /// Local lists and services that are denied, and what is denied by a bit of its own
+    /// ([`LOCAL_ENCRYPTED_DNS`] and those beside it).
     pub local_deny: u64,
     /// Education registry categories that are blocked.
     pub block: u64,
@@ -163,7 +173,22 @@ pub struct Policy {
 /// `Tiers::local`: the subject is the provider's own portal, resolver or other infrastructure.
 pub const LOCAL_INFRASTRUCTURE: u64 = 1 << 63;
 /// `Tiers::local` of a host's own half: there are entries for URLs of this host. No list of its own.
-pub const LOCAL_URLS: u64 = 1 << 62;
+pub const LOCAL_URLS: u64 = 1 << 53;
+/// `Tiers::local`: the subject is a name of a resolver that is asked by encrypted DNS.
+pub const LOCAL_ENCRYPTED_DNS: u64 = 1 << 62;
+/// `Tiers::local`: the subject is a name by which devices find out whether they may hide what they ask.
+pub const LOCAL_CANARY: u64 = 1 << 61;
+/// `Tiers::local`: the subject is the public name behind which Encrypted ClientHello hides the real one.
+pub const LOCAL_ECH: u64 = 1 << 60;
+/// `Tiers::local`: the subject is an address of a resolver that is asked by encrypted DNS. No policy denies
+/// the address as such: plain DNS on port 53 is judged by the name that is asked for (see `encrypted`).
+pub const LOCAL_ENDPOINT: u64 = 1 << 59;
+/// `Tiers::local` of a name alone: the lowest bit of the search engine's number, 1 to [`ENGINES_MAX`].
+pub const LOCAL_ENGINE_SHIFT: u32 = 54;
+/// Highest number of a search engine.
+pub const ENGINES_MAX: u32 = 31;
+/// Numbers of local lists are below this: the bits from here on mean something of their own.
+pub const LOCAL_LISTS: u32 = 53;
 
 /// Categories of one subject by registry. A subject is in a registry if its mask is not zero.
 #[repr(C)]
@@ -173,7 +198,7 @@ pub struct Tiers {
     pub unified: u64,
     /// Education registry: categories.
     pub nsor: u64,
-    /// Local lists and services: list numbers, and [`LOCAL_INFRASTRUCTURE`].
+    /// Local lists and services: list numbers below [`LOCAL_LISTS`], and `LOCAL_*` bits.
     pub local: u64,
     /// Suspicious registry: categories.
     pub suspicious: u64,
@@ -356,13 +381,14 @@ pub struct HelloSlot {
     pub pad: u64,
 }
 
-/// The one row of `PORTAL`: where forbidden names lead. Addresses are in network order, read as
-/// big-endian words; all zero: none.
+/// A row of `ANSWERS`: where an answer leads. Row 0 is the portal; a search engine has two, its safe form at
+/// twice its number and its moderate form behind. Addresses are in network order, read as big-endian words; all
+/// zero: none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Portal {
+pub struct Addresses {
     /// IPv6 address, then three words of zero, then the IPv4 address.
-    pub words: [u32; PORTAL_WORDS],
+    pub words: [u32; ADDRESS_WORDS],
 }
 
 /// The one row of `PAGE`: the answer to a request that is blocked or warned of. A number is written in
@@ -389,8 +415,10 @@ pub struct Page {
 /// Bytes of [`Page::text`].
 pub const PAGE_BUF: usize = PAGE_LEN_MAX as usize;
 
-/// Words of [`Portal`].
-pub const PORTAL_WORDS: usize = 8;
+/// Rows of `ANSWERS`: a power of two because its mask is used.
+pub const ANSWERS: u32 = 2 * (ENGINES_MAX + 1);
+/// Words of [`Addresses`].
+pub const ADDRESS_WORDS: usize = 8;
 
 /// The row of `MESSAGE`, per processor: a message that is read or built.
 #[repr(C)]
@@ -512,6 +540,12 @@ pub struct Scratch {
     pub bypass: u32,
     /// 1 if the name looked up last has entries for paths below it.
     pub name_has_urls: u32,
+    /// Entry number by which the destination is an address of an encrypted DNS resolver; 0: it is none.
+    /// Means something once the policy is known.
+    pub endpoint: u32,
+    /// Number of the search engine whose name is asked for, 0: it is none; once it is judged, the row of
+    /// `ANSWERS` that the answer leads to.
+    pub engine: u32,
     /// Words for values that the verifier shall forget.
     pub spare: [u32; 9],
     /// Parser state of a hello that is read without a slot.
@@ -541,6 +575,8 @@ pub struct CategoryCounters {
 }
 
 const _: () = {
+    assert!(ANSWERS.is_power_of_two() && LOCAL_LISTS <= LOCAL_ENGINE_SHIFT);
+    assert!((ENGINES_MAX as u64) << LOCAL_ENGINE_SHIFT < LOCAL_ENDPOINT);
     assert!(size_of::<Control>() == 64);
     assert!(size_of::<Interface>() == 24);
     assert!(size_of::<Org>() == 24);
@@ -556,12 +592,12 @@ const _: () = {
     assert!(size_of::<Request>() == 40);
     assert!(size_of::<HelloSlot>() == 512);
     assert!(size_of::<OrgRate>() == 8);
-    assert!(size_of::<Portal>() == 32);
+    assert!(size_of::<Addresses>() == 32);
     assert!(size_of::<Page>() == 504);
     assert!(size_of::<Message>() == 1032);
     assert!(size_of::<GrantSet>() == 64);
     assert!(size_of::<Outcome>() == 40);
-    assert!(size_of::<Scratch>() == 376);
+    assert!(size_of::<Scratch>() == 384);
     assert!(size_of::<OrgCounters>() == 640);
     assert!(size_of::<CategoryCounters>() == 512);
 };

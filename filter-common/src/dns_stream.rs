@@ -1,14 +1,20 @@
 //! DNS over TCP (RFC 7766): messages behind their lengths, read from segments as they come. Every query
 //! of a connection is judged; a forbidden one is answered by a reset.
 //!
-//! One byte a step, as in `http`, with the same state: what is not a question's name is jumped over.
+//! One byte a step, as in `http`, with the same state: what is not a question's name is jumped over. Where a
+//! query over UDP would be answered here in another form, over TCP its client is reset.
 
 use crate::abi::Request;
 use crate::bytes::{Packet, View};
+use crate::dns;
 use crate::http::mark;
 use crate::http::progress::{BOUNDARY, GO, MALFORMED, MORE, NAME, NO_NAME};
 use crate::limits::{NAME_BUF, NAME_LEN_MAX, NAME_PAD};
+use crate::lookup::decide_into_outcome;
 use crate::name::lower_word;
+use crate::reason::Reason;
+use crate::rule::{CATEGORY_NONE, Moment};
+use crate::world::World;
 
 /// `Request::stage`: what comes next. Above those of `http`.
 pub mod stage {
@@ -161,6 +167,7 @@ fn step_kind(request: &mut Request) -> u32 {
         return GO;
     }
     let class = request.word & 0xffff;
+    request.path = request.word >> 16 & 0xffff;
     let named = request.name_len != 0 && (class == CLASS_IN || class == CLASS_ANY);
     jump(request, if named { NAME } else { NO_NAME })
 }
@@ -177,4 +184,36 @@ fn jump(request: &mut Request, outcome: u32) -> u32 {
         request.marks |= mark::NAMED;
     }
     outcome
+}
+
+/// Judges a query whose name was read into the row's buffer. The type that is asked for stands in
+/// `request.path`.
+#[inline(always)]
+pub fn judge<W: World>(world: &mut W, row: u32) -> u32 {
+    let facts = world.facts();
+    // What is listed for the resolver's address says nothing of the name that is asked for.
+    facts.best.clear();
+    facts.outcome.category = CATEGORY_NONE;
+    facts.outcome.entry = 0;
+    facts.engine = 0;
+    facts.name_at = 0;
+    facts.name_len = facts.request.name_len as u32;
+    world.call_name_in_row(row);
+    let facts = world.facts();
+    facts.outcome.name_at = 0;
+    facts.outcome.name_len = facts.name_len;
+    facts.outcome.name_row = row + 1;
+    let reason = match decide_into_outcome(world, Moment::Name) {
+        0 => Reason::PassDnsName.number(),
+        reason => reason,
+    };
+    let facts = world.facts();
+    let (kind, policy, engine) = (facts.request.path as u32, facts.policy, facts.engine);
+    facts.engine = 0;
+    let flags = world.policy(policy).map_or(0, |policy| policy.flags);
+    if dns::form(reason, kind, flags, engine) == reason {
+        reason
+    } else {
+        Reason::RefuseDnsForm.number()
+    }
 }

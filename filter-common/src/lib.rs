@@ -14,6 +14,7 @@ pub mod abi;
 pub mod bytes;
 pub mod dns;
 pub mod dns_stream;
+pub mod encrypted;
 pub mod flow;
 pub mod grant;
 pub mod http;

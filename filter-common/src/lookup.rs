@@ -1,6 +1,8 @@
 //! Entries: from a key to the deciding entry so far, and from that to a decision.
 
-use crate::abi::{LOCAL_URLS, NetEntry, POLICY_ALLOW_ONLY};
+use crate::abi::{
+    ENGINES_MAX, LOCAL_ENDPOINT, LOCAL_ENGINE_SHIFT, LOCAL_URLS, NetEntry, POLICY_ALLOW_ONLY,
+};
 use crate::reason::Reason;
 use crate::rule::{Moment, Step, decide, judge_entry};
 use crate::table::{bloom_bits, find_in_bucket, other_bucket, position, tag};
@@ -24,6 +26,7 @@ pub fn need_policy<W: World>(world: &mut W) {
     let facts = world.facts();
     facts.policy = policy;
     facts.bypass = bypass as u32;
+    facts.endpoint = 0;
     facts.best.clear();
 }
 
@@ -141,7 +144,13 @@ fn consider_class<W: World>(world: &mut W, class: u32, entry: u32, len: u32, exa
         return;
     };
     let suffix = judge_entry(&class.suffix, policy);
+    let local = class.exact.local;
     let exact = exact.then(|| judge_entry(&class.exact, policy));
+    if len == 0 && local & LOCAL_ENDPOINT != 0 {
+        world.facts().endpoint = entry;
+    } else if len != 0 && exact.is_some() {
+        world.facts().engine = (local >> LOCAL_ENGINE_SHIFT) as u32 & ENGINES_MAX;
+    }
     let best = &mut world.facts().best;
     best.consider(suffix, entry, len);
     // Of two subjects of one length the host alone is the narrower: it comes last.

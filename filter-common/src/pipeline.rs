@@ -3,6 +3,7 @@
 
 use crate::abi::{CONTROL_PAGE, CONTROL_PASS_ALL, Outcome};
 use crate::bytes::{Packet, View};
+use crate::dns;
 use crate::identify::identify;
 use crate::lookup::{POLICY_UNKNOWN, decide_into_outcome, need_policy, probe_address};
 use crate::name::{ipv4_key, ipv6_key, net6_key};
@@ -10,7 +11,7 @@ use crate::packet::{
     EXTENSIONS_BROKEN, EXTENSIONS_TOO_MANY, FRAGMENT_NONE, Protocol, is_extension, read_ipv4,
     read_ipv6,
 };
-use crate::reason::{FIRST_NOT_PASS, LAST_BLOCK, Reason};
+use crate::reason::{FIRST_ANSWERED, FIRST_NOT_PASS, LAST_BLOCK, Reason};
 use crate::rule::{CATEGORY_NONE, Moment};
 use crate::segment::{TOO_MANY, segment_facts, tcp, transport};
 use crate::table::{bloom_bits, position};
@@ -70,13 +71,17 @@ fn judge_enrolled<W: World>(world: &mut W) -> u32 {
         let asked = reason == Reason::PassInfrastructure.number()
             && world.facts().protocol == Protocol::UDP.0;
         if reason != 0 && !asked {
-            return address_decided(world, fragment, reason);
+            let decided = address_decided(world, fragment, reason);
+            if decided != 0 {
+                return decided;
+            }
         }
     }
     transport(world, fragment)
 }
 
-/// The address decided before the transport header was read: a reset needs its facts.
+/// The address decided before the transport header was read: a reset needs its facts. 0: it is a resolver
+/// of the provider's, asked over TCP.
 #[inline(always)]
 fn address_decided<W: World>(world: &mut W, fragment: u32, reason: u32) -> u32 {
     let tcp = world.facts().protocol == Protocol::TCP.0 && fragment == FRAGMENT_NONE;
@@ -85,8 +90,14 @@ fn address_decided<W: World>(world: &mut W, fragment: u32, reason: u32) -> u32 {
         let facts = world.facts();
         facts.tcp_flags = tcp::RST;
         facts.question_end = 0;
+        return reason;
     }
-    reason
+    let asked = world.facts().ports & 0xffff == dns::PORT;
+    if asked && reason == Reason::PassInfrastructure.number() {
+        0
+    } else {
+        reason
+    }
 }
 
 /// Reads the IPv4 header, looks its destination up; `facts` gets addresses, protocol, `l4` and, in
@@ -193,7 +204,7 @@ pub fn conclude<W: World>(world: &mut W, reason: u32) -> u32 {
 
 #[inline(always)]
 fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
-    if reason < FIRST_NOT_PASS {
+    if reason < FIRST_ANSWERED {
         return Action::Pass;
     }
     let facts = world.facts();
@@ -206,6 +217,10 @@ fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
     }
     if facts.protocol == Protocol::UDP.0 && facts.question_end != 0 {
         return Action::Answer;
+    }
+    if reason < FIRST_NOT_PASS {
+        // Over TCP nothing is answered by one packet: the client shall ask by UDP.
+        return Action::Reset;
     }
     if !tcp {
         return Action::Drop;
@@ -223,7 +238,7 @@ fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
 fn is_told(reason: u32) -> bool {
     let starved = Reason::RefuseStateLost.number()..=Reason::RefuseStarved.number();
     // A DNS message that is not sound: over UDP there is nobody to tell.
-    let requests = Reason::RefuseDnsMalformed.number()..=Reason::RefuseEnded.number();
+    let requests = Reason::RefuseDnsMalformed.number()..=Reason::RefuseDnsForm.number();
     starved.contains(&reason) || requests.contains(&reason)
 }
 

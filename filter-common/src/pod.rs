@@ -5,8 +5,8 @@
 )]
 
 use crate::abi::{
-    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, GrantSet, HelloSlot,
-    Interface, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Page, Policy, Portal,
+    Addresses, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, GrantSet,
+    HelloSlot, Interface, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Page, Policy,
     Scratch,
 };
 
@@ -38,6 +38,6 @@ pod!(
     Outcome,
     Page,
     Policy,
-    Portal,
+    Addresses,
     Scratch
 );

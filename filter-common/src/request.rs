@@ -330,16 +330,20 @@ pub fn step_facts<W: World>(world: &mut W, row: u32) -> u32 {
 #[inline(always)]
 pub fn judge_request<W: World>(world: &mut W, row: u32, outcome: u32) -> u32 {
     let facts = world.facts();
+    if facts.outcome.http == 0 {
+        return if outcome == NAME {
+            dns_stream::judge(world, row)
+        } else {
+            Reason::PassDnsOther.number()
+        };
+    }
     facts.best = facts.best_address;
     if outcome == NO_NAME {
-        if facts.outcome.http == 0 {
-            return Reason::PassDnsOther.number();
-        }
         return nameless(world, Reason::PassRequestNoName);
     }
     facts.name_at = 0;
     facts.name_len = facts.request.name_len as u32;
-    let no_path = facts.request.marks & mark::CONNECT != 0 || facts.outcome.http == 0;
+    let no_path = facts.request.marks & mark::CONNECT != 0;
     world.call_name_in_row(row);
     if world.facts().name_has_urls != 0 && !no_path {
         world.call_urls(row);
@@ -360,7 +364,6 @@ pub fn judge_name<W: World>(world: &mut W) -> u32 {
         facts.outcome.name_row = 0;
     }
     match decide_into_outcome(world, Moment::Name) {
-        0 if world.facts().outcome.http == 0 => Reason::PassDnsName.number(),
         0 => Reason::PassRequestName.number(),
         reason => reason,
     }

@@ -10,7 +10,7 @@ use crate::reason::Reason;
 use crate::table::{finish, fold};
 use crate::walk::name_in_packet;
 use crate::world::World;
-use crate::{dns, flow, http, request, tls};
+use crate::{dns, encrypted, flow, http, request, tls};
 
 /// TCP flags.
 pub mod tcp {
@@ -79,6 +79,10 @@ fn datagram<W: World>(world: &mut W, fragment: u32) -> u32 {
     }
     world.facts().question_end = 0;
     if port != dns::PORT {
+        let stopped = encrypted::stopped(world, port);
+        if stopped != 0 {
+            return stopped;
+        }
         return nameless(world, Reason::PassUdp);
     }
     let (ports, len) = (header.be32(0), header.be16(4));
@@ -164,6 +168,11 @@ fn segment<W: World>(world: &mut W) -> u32 {
     }
     if segment.payload_len != 0 {
         return Reason::RefuseSynData.number();
+    }
+    let port = world.facts().ports & 0xffff;
+    let stopped = encrypted::stopped(world, port);
+    if stopped != 0 {
+        return stopped;
     }
     world.call_syn()
 }

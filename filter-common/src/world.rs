@@ -14,7 +14,7 @@ use crate::request;
 use crate::segment::{hash_payload, step_facts};
 use crate::url::Paths;
 use crate::walk::{name_in_packet, name_in_row};
-use crate::{dns, flow, http, http_glide, tls};
+use crate::{dns, encrypted, flow, http, http_glide, tls};
 
 /// Everything around the pipeline: the frame, the maps, the clock, and the places where the kernel
 /// cuts the text into separately verified functions (the `call_*` methods).
@@ -167,8 +167,8 @@ pub trait World: Sized {
     fn release_flows(&mut self);
     /// Replaces the state word of `way` if it still is `old`.
     fn swap_state(&mut self, way: usize, old: u64, new: u64);
-    /// A word of the row of `PORTAL`.
-    fn portal_word(&self, word: u32) -> u32;
+    /// A word of a row of `ANSWERS`.
+    fn answer_word(&self, row: u32, word: u32) -> u32;
     /// Finds the row of `MESSAGE`; false: there is none. Before it none of the four below may be asked for.
     fn open_message(&mut self) -> bool;
     /// A byte of the message.
@@ -205,6 +205,10 @@ pub trait World: Sized {
     /// [`dns::query`].
     fn call_query(&mut self) -> u32 {
         dns::query(self)
+    }
+    /// [`encrypted::endpoint`].
+    fn call_endpoint(&mut self) -> u32 {
+        encrypted::endpoint(self)
     }
     /// [`granted`], as 0 or 1.
     fn call_granted(&mut self, entry: u32) -> u32 {

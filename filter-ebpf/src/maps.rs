@@ -7,9 +7,9 @@
 use aya_ebpf::btf_maps::{Array, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use filter_common::abi::{
-    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, GrantSet, HelloSlot,
-    Interface, Message, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Page, Policy, Portal,
-    Scratch,
+    ANSWERS as ANSWER_ROWS, Addresses, Bucket, BucketEntries, CategoryCounters, Class, Control,
+    FlowSet, GrantSet, HelloSlot, Interface, Message, NetEntry, Org, Org6SplitKey, OrgCounters,
+    OrgRate, Page, Policy, Scratch,
 };
 use filter_common::limits::{DEAD_ROWS, GRANT_SETS, INTERFACES as INTERFACE_ROWS, REASONS};
 
@@ -91,9 +91,9 @@ pub(crate) static HELLOS: Array<HelloSlot, 1024, MMAPABLE> = Array::new();
 /// Grants: who was warned and goes on, until when.
 #[btf_map]
 pub(crate) static GRANTS: Array<GrantSet, { GRANT_SETS as usize }, MMAPABLE> = Array::new();
-/// Where forbidden names lead.
+/// Where answers lead: to the portal, or to the safe form of a search engine.
 #[btf_map]
-pub(crate) static PORTAL: Array<Portal, 1, MMAPABLE> = Array::new();
+pub(crate) static ANSWERS: Array<Addresses, { ANSWER_ROWS as usize }, MMAPABLE> = Array::new();
 /// The answer to a request that is blocked or warned of.
 #[btf_map]
 pub(crate) static PAGE: Array<Page, 1, MMAPABLE> = Array::new();

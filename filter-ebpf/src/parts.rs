@@ -6,7 +6,7 @@
 use aya_ebpf::bindings::xdp_md;
 use filter_common::limits::{REQUEST_STEPS_MAX, STEPS_MAX};
 use filter_common::world::World;
-use filter_common::{dns, flow, grant, http, http_glide, tls};
+use filter_common::{dns, encrypted, flow, grant, http, http_glide, tls};
 use filter_common::{identify, lookup, request, segment, walk};
 
 use crate::world::KernelWorld;
@@ -81,6 +81,14 @@ pub(crate) extern "C" fn answer(ctx: *mut xdp_md) -> u32 {
 pub(crate) extern "C" fn granted(entry: u32) -> u32 {
     let mut world = world!(core::ptr::null_mut(), 0);
     grant::granted(&mut world, entry) as u32
+}
+
+/// A SYN or a datagram of encrypted DNS.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn endpoint() -> u32 {
+    let mut world = world!(core::ptr::null_mut(), 0);
+    encrypted::endpoint(&mut world)
 }
 
 /// A SYN.

@@ -6,7 +6,7 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated as helpers;
 use core::arch::asm;
 use filter_common::abi::{
-    Bucket, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot, Interface, NetEntry, Org,
+    ANSWERS, Bucket, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot, Interface, NetEntry, Org,
     Org6SplitKey, OrgRate, PATHS, Policy, Request, Scratch,
 };
 use filter_common::grant::{find_grant, grant_set};
@@ -450,9 +450,9 @@ impl World for KernelWorld {
         compare_and_swap(&raw mut self.slot(way).state, old, new);
     }
     #[inline(always)]
-    fn portal_word(&self, word: u32) -> u32 {
-        let portal = maps::PORTAL.get(0);
-        let word = portal.and_then(|portal| portal.words.get(word as usize));
+    fn answer_word(&self, row: u32, word: u32) -> u32 {
+        let row = maps::ANSWERS.get(row & (ANSWERS - 1));
+        let word = row.and_then(|row| row.words.get(word as usize));
         word.copied().unwrap_or(0)
     }
     #[inline(always)]
@@ -522,6 +522,10 @@ impl World for KernelWorld {
     #[inline(always)]
     fn call_query(&mut self) -> u32 {
         parts::query(self.ctx)
+    }
+    #[inline(always)]
+    fn call_endpoint(&mut self) -> u32 {
+        parts::endpoint()
     }
     #[inline(always)]
     fn call_granted(&mut self, entry: u32) -> u32 {

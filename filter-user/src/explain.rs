@@ -1,13 +1,17 @@
 //! Why is this blocked? The stages in their order, every entry that matches, and the one that wins,
 //! by the same functions as the data path.
 
+pub mod dns;
+
 use std::net::IpAddr;
 
-use filter_common::abi::{Class, Policy, Tiers};
+use filter_common::abi::{
+    Class, LOCAL_ENDPOINT, POLICY_ALLOW_ONLY, POLICY_ENCRYPTED_DNS, Policy, Tiers,
+};
 use filter_common::lookup::url_len;
 use filter_common::name::name_key;
 use filter_common::reason::Reason;
-use filter_common::rule::{Best, Decision, Moment, Step, decide, judge_entry};
+use filter_common::rule::{Best, CATEGORY_NONE, Decision, Moment, Step, decide, judge_entry};
 use filter_common::url;
 use filter_common::verdict::Verdict;
 use serde::{Deserialize, Serialize};
@@ -78,6 +82,9 @@ pub struct Explanation {
     pub stages: Vec<Stage>,
     /// All matching entries, from short to long subjects.
     pub entries: Vec<Matching>,
+    /// What DNS says of the name, by the types that are asked for; empty for an address.
+    #[serde(default)]
+    pub dns: Vec<dns::Says>,
     /// What else there is to know.
     pub notes: Vec<String>,
 }
@@ -123,9 +130,14 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
     let policy = policy(book.config, book.numbers, profile);
     let subject = subject(&question.subject)?;
     let (canonical, probes, moment, mut notes) = probes(book, seed, &subject, question.address);
-    let (best, winner) = consider(&probes, &policy);
+    let (best, mut winner) = consider(&probes, &policy);
     let mut decision = decide(&best, &policy, false, moment);
-    if decision.reason.is_none() && moment as u8 == Moment::Address as u8 {
+    if let Some(at) = stopped_endpoint(&probes, &policy) {
+        winner = Some(at);
+        decision.reason = Some(Reason::BlockEncryptedDns);
+        decision.category = CATEGORY_NONE;
+        notes.push("plain DNS to this address, on port 53, is judged by the name that is asked for, and ping goes on".to_owned());
+    } else if decision.reason.is_none() && moment as u8 == Moment::Address as u8 {
         decision = decide(&best, &policy, false, Moment::Nameless);
         notes.push("no entry of this address decides: the flow's server name does, and `explain NAME --address ADDRESS` shows both".to_owned());
     }
@@ -134,6 +146,9 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
             "an address entry decides on the first packet: allowing a name does not lift it"
                 .to_owned(),
         );
+    }
+    if decision.reason == Some(Reason::BlockCanaryName) {
+        notes.push("built in, for encrypted_dns = \"block\": devices ask for this name to learn whether they may hide what they ask for".to_owned());
     }
     let verdict = decision
         .reason
@@ -153,6 +168,11 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
         action: action(stops, &policy).to_owned(),
         stages: stages(book, &decision, &best, &policy, stops),
         entries: matching(&probes, &policy, decision.reason, winner),
+        dns: if matches!(subject, Subject::Name { .. }) {
+            dns::says(book, &probes, &policy)
+        } else {
+            Vec::new()
+        },
         notes,
     })
 }
@@ -322,6 +342,35 @@ fn consider(probes: &[Probe], policy: &Policy) -> (Best, Option<usize>) {
     (best, winner)
 }
 
+/// The probe by which a connection to the address is stopped as encrypted DNS: what the data path asks at a
+/// SYN or a datagram, where the address has decided nothing by itself (see `filter_common::encrypted`).
+fn stopped_endpoint(probes: &[Probe], policy: &Policy) -> Option<usize> {
+    let addresses = || {
+        probes
+            .iter()
+            .enumerate()
+            .filter(|(_, probe)| probe.len == 0)
+    };
+    let listed = |probe: &Probe| {
+        probe
+            .exact
+            .is_some_and(|tiers| tiers.local & LOCAL_ENDPOINT != 0)
+    };
+    let at = addresses().rfind(|(_, probe)| listed(probe))?.0;
+    let mut best = Best::NONE;
+    for (_, probe) in addresses() {
+        for tiers in std::iter::once(&probe.suffix).chain(&probe.exact) {
+            best.consider(judge_entry(tiers, policy), 1, 0);
+        }
+    }
+    let decided = decide(&best, policy, false, Moment::Address)
+        .reason
+        .is_some();
+    let allowed = best.step == Step::LocalAllow as u32;
+    let blocked = policy.flags & POLICY_ENCRYPTED_DNS != 0;
+    (blocked && !allowed && !decided).then_some(at)
+}
+
 fn matching(
     probes: &[Probe],
     policy: &Policy,
@@ -359,6 +408,7 @@ fn stages(
 ) -> Vec<Stage> {
     let decided = match decision.reason {
         Some(Reason::BlockAllowOnly) => Step::AllowOnly as u32,
+        Some(Reason::BlockEncryptedDns) => Step::LocalDeny as u32,
         Some(_) => best.step,
         None => Step::Pass as u32,
     };
@@ -382,13 +432,21 @@ fn stages(
         ),
         (Step::Bypass, "timed bypass in force?", "no"),
         (Step::LocalAllow, "on an allowed local list?", "no"),
-        (Step::LocalDeny, "on a denied local list?", "no"),
+        (
+            Step::LocalDeny,
+            "on a denied list, or a way to hide names?",
+            "no",
+        ),
         (Step::Nsor, "in a blocked category?", "no"),
         (Step::Age, "above the age mark?", "no"),
         (
             Step::AllowOnly,
             "allow-only profile?",
-            if policy.flags == 0 { "no" } else { "yes" },
+            if policy.flags & POLICY_ALLOW_ONLY == 0 {
+                "no"
+            } else {
+                "yes"
+            },
         ),
         (Step::Warn, "suspicious, or in a warned category?", "no"),
         (Step::Pass, "nothing forbids it", "passes"),

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use filter_common::abi::{
-    Class, LOCAL_INFRASTRUCTURE, LOCAL_URLS, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, Policy, Tiers,
+    Class, LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, LOCAL_ENDPOINT, LOCAL_ENGINE_SHIFT,
+    LOCAL_INFRASTRUCTURE, LOCAL_URLS, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, POLICY_ECH_WITHHELD,
+    POLICY_ENCRYPTED_DNS, POLICY_SAFE_MODERATE, POLICY_SAFE_SEARCH, Policy, Tiers,
 };
 use filter_common::url::{path_hash, url_key};
 use filter_common::verdict::Action;
@@ -15,7 +17,7 @@ use filter_user::desired::{
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::reference::{Entry, Profile, Subject, Tier};
+use crate::reference::{Entry, Profile, Safe, Subject, Tier};
 
 /// An enrolled organisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +71,8 @@ pub struct Setup {
     pub portal: PortalAddresses,
     /// Host of the page that requests are sent to.
     pub page: Option<&'static str>,
+    /// Where search engines lead, by row of the map: a pair of rows for each number.
+    pub safe_search: BTreeMap<u32, PortalAddresses>,
     /// New flows of a school in a second.
     pub syn_limit: u32,
     /// The operator's switch.
@@ -85,6 +89,7 @@ impl Default for Setup {
             mpls_reply: MplsReply::None,
             portal: PortalAddresses::default(),
             page: None,
+            safe_search: BTreeMap::new(),
             syn_limit: 1_000_000,
             pass_all: false,
         }
@@ -102,16 +107,26 @@ fn mask(numbers: &[u8]) -> u64 {
 #[must_use]
 pub fn policy(school: &School) -> Policy {
     let (profile, action) = (&school.profile, school.action);
+    let ech = if profile.withhold_ech { LOCAL_ECH } else { 0 };
+    let hidden = if profile.encrypted_dns {
+        LOCAL_ENCRYPTED_DNS | LOCAL_CANARY
+    } else {
+        0
+    };
     Policy {
         mandatory: mask(&profile.mandatory),
         local_allow: mask(&profile.allow),
-        local_deny: mask(&profile.deny),
+        local_deny: mask(&profile.deny) | hidden | ech,
         block: mask(&profile.block),
         age: mask(&profile.age),
         warn: mask(&profile.warn),
         suspicious: mask(&profile.suspicious),
         flags: (u32::from(profile.allow_only) * POLICY_ALLOW_ONLY)
-            | (u32::from(school.nxdomain) * POLICY_DNS_NXDOMAIN),
+            | (u32::from(school.nxdomain) * POLICY_DNS_NXDOMAIN)
+            | (u32::from(profile.encrypted_dns) * POLICY_ENCRYPTED_DNS)
+            | (u32::from(profile.withhold_ech) * POLICY_ECH_WITHHELD)
+            | (u32::from(profile.safe_search != Safe::Off) * POLICY_SAFE_SEARCH)
+            | (u32::from(profile.safe_search == Safe::Moderate) * POLICY_SAFE_MODERATE),
         action: action as u32,
     }
 }
@@ -123,6 +138,22 @@ pub fn tiers(tier: Tier) -> Tiers {
     match tier {
         Tier::Infrastructure => Tiers {
             local: LOCAL_INFRASTRUCTURE,
+            ..none
+        },
+        Tier::Engine(number) => Tiers {
+            local: u64::from(number) << LOCAL_ENGINE_SHIFT,
+            ..none
+        },
+        Tier::Ech => Tiers {
+            local: LOCAL_ECH,
+            ..none
+        },
+        Tier::EncryptedDns => Tiers {
+            local: LOCAL_ENCRYPTED_DNS,
+            ..none
+        },
+        Tier::Canary => Tiers {
+            local: LOCAL_CANARY,
             ..none
         },
         Tier::Unified(category) => Tiers {
@@ -178,7 +209,10 @@ impl Rows {
     }
 
     fn add(&mut self, seed: u64, entry: &Entry, number: u32) {
-        let wanted = tiers(entry.tier);
+        let mut wanted = tiers(entry.tier);
+        if matches!(entry.subject, Subject::Net(_)) && entry.tier == Tier::EncryptedDns {
+            wanted.local = LOCAL_ENDPOINT;
+        }
         match &entry.subject {
             Subject::Host(host) => {
                 let row = self
@@ -265,6 +299,7 @@ impl Setup {
             page: PageText {
                 host: self.page.map(str::to_owned),
             },
+            safe_search: self.safe_search.clone(),
             syn_limit: self.syn_limit,
             pass_all: self.pass_all,
             organisations: self.schools.iter().map(organisation).collect(),

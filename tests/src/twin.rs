@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use filter_common::abi::{
-    Bucket, CONTROL_PAGE, CONTROL_PASS_ALL, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot,
-    INTERFACE_ORGANISATIONS, INTERFACE_VLAN_REALMS, Interface, MPLS_REPLY_LABEL, MPLS_REPLY_NONE,
-    MPLS_REPLY_UNLABELLED, NetEntry, Org, OrgRate, Outcome, PATHS, Policy, Portal, REALM_NONE,
-    Request, Scratch, drain_flags, without_drain,
+    ANSWERS, Addresses, Bucket, CONTROL_PAGE, CONTROL_PASS_ALL, Class, Control, FlowSet, FlowSlot,
+    Hello, HelloSlot, INTERFACE_ORGANISATIONS, INTERFACE_VLAN_REALMS, Interface, MPLS_REPLY_LABEL,
+    MPLS_REPLY_NONE, MPLS_REPLY_UNLABELLED, NetEntry, Org, OrgRate, Outcome, PATHS, Policy,
+    REALM_NONE, Request, Scratch, drain_flags, without_drain,
 };
 use filter_common::bytes::Frame;
 use filter_common::identify::interface_row;
@@ -122,7 +122,7 @@ pub struct Twin {
     grants: BTreeMap<u64, u64>,
     facts: Scratch,
     opened: usize,
-    portal: Portal,
+    answers: Vec<Addresses>,
     dead: Vec<u32>,
     message: Vec<u8>,
     /// Milliseconds of the clock.
@@ -140,6 +140,16 @@ fn lane(words: &mut BTreeMap<u32, u64>, word: u32, lane: u32, value: u16) {
     let word = words.entry(word).or_insert(0);
     *word &= !(0xffff << (lane * 16));
     *word |= u64::from(value) << (lane * 16);
+}
+
+/// The rows of `ANSWERS`.
+fn answers(desired: &Desired) -> Vec<Addresses> {
+    let mut rows = vec![Addresses::default(); ANSWERS as usize];
+    rows[0] = desired.portal.row();
+    for (row, addresses) in &desired.safe_search {
+        rows[*row as usize] = addresses.row();
+    }
+    rows
 }
 
 /// A row of `HELLOS` that nothing has used.
@@ -219,7 +229,7 @@ impl Twin {
             grants: BTreeMap::new(),
             facts: zeroed_scratch(),
             opened: 0,
-            portal: desired.portal.row(),
+            answers: answers(desired),
             dead: vec![0; DEAD_ROWS as usize],
             message: vec![0; MESSAGE_BUF],
             now_ms: 5_000_000,
@@ -555,8 +565,8 @@ impl<'a> World for Hand<'a> {
             slot.state = new;
         }
     }
-    fn portal_word(&self, word: u32) -> u32 {
-        self.twin.portal.words[word as usize]
+    fn answer_word(&self, row: u32, word: u32) -> u32 {
+        self.twin.answers[row as usize].words[word as usize]
     }
     fn open_message(&mut self) -> bool {
         true

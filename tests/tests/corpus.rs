@@ -34,6 +34,8 @@ struct Flow {
     names: Vec<String>,
     /// The capture shows the name only out of order, in fragments, or without the flow's start.
     disturbed: bool,
+    /// Its ClientHello has the extension of Encrypted ClientHello, as GREASE nearly always.
+    ech: bool,
 }
 
 /// Where the captures are, if they are here.
@@ -115,6 +117,7 @@ fn truth(corpus: &Path) -> BTreeMap<String, Vec<Flow>> {
             name: row["name"].as_str().map(host),
             names: names(&row),
             disturbed: set("ooo") || set("ipfrag") || set("no_syn") || set("retx"),
+            ech: set("ech"),
         };
         flows.entry(flow.pcap.clone()).or_default().push(flow);
     }
@@ -123,10 +126,18 @@ fn truth(corpus: &Path) -> BTreeMap<String, Vec<Flow>> {
 
 /// Replays a capture against a list of names; gives the rows by flow.
 fn replay(corpus: &Path, pcap: &str, names: &[String]) -> BTreeMap<String, Vec<Value>> {
-    let entries = names
-        .iter()
-        .map(|name| Entry::host(name, Tier::Unified(CATEGORY)))
-        .collect();
+    let entry = |name: &String| Entry::host(name, Tier::Unified(CATEGORY));
+    let entries = names.iter().map(entry).collect();
+    replay_at(corpus, pcap, entries, &School::new("one", &[]))
+}
+
+/// Replays a capture against these lists at a school like this; gives the rows by flow.
+fn replay_at(
+    corpus: &Path,
+    pcap: &str,
+    entries: Vec<Entry>,
+    school: &School,
+) -> BTreeMap<String, Vec<Value>> {
     let setup = Setup {
         schools: Vec::new(),
         entries,
@@ -141,7 +152,7 @@ fn replay(corpus: &Path, pcap: &str, names: &[String]) -> BTreeMap<String, Vec<V
         seed: Seed(SEED),
         interface: None,
         enrol_all_sources: true,
-        source_policy: policy(&School::new("one", &[])),
+        source_policy: policy(school),
         all: true,
         json: true,
         flows: FlowSizes {
@@ -259,4 +270,115 @@ fn every_name_is_read_as_it_was_sent_and_none_like_it_is_blocked() {
     };
     let other = |flow: &Flow| Some(format!("{}.example", flow.name.as_ref()?));
     every_flow(&corpus, other, misread);
+}
+
+/// The public name of the captures' provider of Encrypted ClientHello.
+const OUTER: &str = "public.ech-provider.example";
+
+#[test]
+fn greased_hellos_pass_and_the_name_that_hides_others_does_not() {
+    let Some(corpus) =
+        corpus_or_skip("greased_hellos_pass_and_the_name_that_hides_others_does_not")
+    else {
+        return;
+    };
+    let mut school = School::new("one", &[]);
+    school.profile.withhold_ech = true;
+    let (mut passed, mut hidden, mut wrong) = (0, 0, Vec::new());
+    for (pcap, flows) in truth(&corpus) {
+        if !flows.iter().any(|flow| flow.ech) {
+            continue;
+        }
+        let entries = vec![Entry::host(OUTER, Tier::Ech)];
+        let rows = replay_at(&corpus, &pcap, entries, &school);
+        for flow in flows.iter().filter(|flow| flow.ech) {
+            let of_flow = rows.get(&flow.key).map(Vec::as_slice).unwrap_or_default();
+            let outer = flow.name.as_deref() == Some(OUTER);
+            let count = if outer { &mut hidden } else { &mut passed };
+            *count += 1;
+            let reason = ["pass_hello_name", "block_ech_name"][usize::from(outer)];
+            let met = named(of_flow).iter().any(|row| row["reason"] == reason);
+            if !met && !excused(flow, of_flow) {
+                wrong.push(format!("{pcap} {} {:?}: {of_flow:?}", flow.key, flow.name));
+            }
+        }
+    }
+    println!(
+        "{passed} hellos with the extension and their own name, {hidden} with that of a provider"
+    );
+    assert!(passed > 100 && hidden > 5, "{passed} {hidden}");
+    assert!(
+        wrong.is_empty(),
+        "{} wrong: {:?}",
+        wrong.len(),
+        wrong.first()
+    );
+}
+
+/// Every query of the captures: its name is read, and service bindings are withheld.
+#[test]
+fn every_query_is_read_and_service_bindings_are_withheld() {
+    let Some(corpus) = corpus_or_skip("every_query_is_read_and_service_bindings_are_withheld")
+    else {
+        return;
+    };
+    let mut school = School::new("one", &[]);
+    school.profile.withhold_ech = true;
+    let (mut count, mut bindings, mut wrong) = (0, 0, Vec::new());
+    for (pcap, flows) in queries(&corpus) {
+        let rows = replay_at(&corpus, &pcap, Vec::new(), &school);
+        for (key, asked) in flows {
+            let of_flow = rows.get(&key).map(Vec::as_slice).unwrap_or_default();
+            let seen: Vec<(String, String)> = named(of_flow)
+                .iter()
+                .map(|row| (text(row, "name"), text(row, "reason")))
+                .collect();
+            count += asked.len();
+            bindings += (asked.iter())
+                .filter(|(_, reason)| reason != "pass_dns_name")
+                .count();
+            if seen != asked {
+                wrong.push(format!("{pcap} {key}: {seen:?}, not {asked:?}"));
+            }
+        }
+    }
+    println!("{count} queries, {bindings} of them for service bindings");
+    assert!(count > 500 && bindings > 100, "{count} {bindings}");
+    assert!(
+        wrong.is_empty(),
+        "{} wrong: {:#?}",
+        wrong.len(),
+        wrong.first()
+    );
+}
+
+/// Queries by flow, in order, by capture: the name, and the reason that is to be counted.
+type Queries = BTreeMap<String, BTreeMap<String, Vec<(String, String)>>>;
+
+/// The queries that both independent readers agree on.
+fn queries(corpus: &Path) -> Queries {
+    let file = std::fs::read_to_string(corpus.join("truth.jsonl")).unwrap();
+    let mut all = Queries::new();
+    for line in file.lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        if row["proto"] != "dns" || row["oracle"] != "both" {
+            continue;
+        }
+        let flows = all.entry(text(&row, "pcap")).or_default();
+        let asked = flows.entry(key_of(&row)).or_default();
+        for question in row["queries"].as_array().unwrap() {
+            let binding = matches!(question[2].as_str(), Some("64" | "65"));
+            // In the captures' own world no label leads back.
+            let answered = match row["encap"].as_str() {
+                Some("mpls") => "block_mpls_no_return",
+                _ => "pass_dns_withheld",
+            };
+            let reason = ["pass_dns_name", answered][usize::from(binding)];
+            asked.push((
+                question[1].as_str().unwrap().to_lowercase(),
+                reason.to_owned(),
+            ));
+        }
+    }
+    all
 }

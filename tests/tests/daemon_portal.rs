@@ -153,13 +153,13 @@ fn pages_tell_what_was_blocked_and_by_whom() {
     let link = "<http://filter.example/>; rel=\"blocked-by\"";
     assert_eq!(law.header("link"), Some(link));
     assert!(law.body.contains("law:2") && law.body.contains("Example Telecom"));
-    let by_number = page(&scene, &format!("/b?e={}&o={ORG}&r=24", law.entry()));
+    let by_number = page(&scene, &format!("/b?e={}&o={ORG}&r=36", law.entry()));
     assert_eq!(by_number.status, 451);
     assert!(by_number.body.contains("law:2") && !by_number.body.contains(EXACT));
-    assert_eq!(page(&scene, "/b?e=0&o=1&r=28").status, 403);
+    assert_eq!(page(&scene, "/b?e=0&o=1&r=40").status, 403);
     assert_eq!(asked_by_host(&scene, ALLOWED).status, 421);
     let json = ["--header", "Accept: application/json"];
-    let url = format!("http://[{PORTAL6}]/b?e={}&o={ORG}&r=24", law.entry());
+    let url = format!("http://[{PORTAL6}]/b?e={}&o={ORG}&r=36", law.entry());
     let problem = curl(&scene.topology.school, &[json[0], json[1], &url]);
     assert_eq!(
         problem.header("content-type"),
@@ -387,7 +387,7 @@ fn pages_can_be_seen() {
     let directory = artefacts();
     std::fs::create_dir_all(&directory).unwrap();
     for (name, target) in [
-        ("block", format!("/b?e={law}&o={ORG}&r=24")),
+        ("block", format!("/b?e={law}&o={ORG}&r=36")),
         ("warn", format!("/w?e={shop}&o={ORG}&r=30")),
         ("why", format!("/why?name={EXACT}")),
         ("ask", "/why?".to_owned()),

@@ -16,6 +16,7 @@ use crate::categories::Categories;
 use crate::desired::{FlowSizes, MplsReply};
 use crate::normalise::Guards;
 use crate::problem::Problem;
+use crate::safe_search::{Engine, SafeSearch};
 
 pub use enrol::Enrolled;
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// Categories in force.
     pub categories: Categories,
+    /// Search engines with a safe form.
+    pub engines: Vec<Engine>,
     /// Interfaces to attach to.
     pub interfaces: Vec<Interface>,
     /// Registries, in the order of the file.
@@ -109,6 +112,11 @@ pub enum Tier {
     Local,
     /// Warned of.
     Suspicious,
+    /// Names and addresses of resolvers that are asked by encrypted DNS; acted on where a profile blocks it.
+    EncryptedDns,
+    /// Public names behind which Encrypted ClientHello hides the real ones; blocked where a profile withholds
+    /// its keys.
+    Ech,
 }
 
 impl Tier {
@@ -120,6 +128,8 @@ impl Tier {
             Tier::Nsor => "nsor",
             Tier::Local => "local",
             Tier::Suspicious => "suspicious",
+            Tier::EncryptedDns => "encrypted_dns",
+            Tier::Ech => "ech",
         }
     }
 }
@@ -218,6 +228,12 @@ pub struct Profile {
     pub reset: bool,
     /// Whether a forbidden name does not exist in DNS, or leads to the portal.
     pub nxdomain: bool,
+    /// Whether DNS that hides what is asked for is blocked.
+    pub encrypted_dns: bool,
+    /// Whether the keys of Encrypted ClientHello are withheld.
+    pub withhold_ech: bool,
+    /// Whether names of search engines lead to their safe form.
+    pub safe_search: SafeSearch,
 }
 
 /// Role of the portal's addresses.

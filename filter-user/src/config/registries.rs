@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use filter_common::abi::LOCAL_LISTS;
+
 use super::parse::{Context, category_mask, check_unique};
 use super::reader::{At, Section, one_or_more};
 use super::{Format, Registry, Tier};
@@ -10,8 +12,8 @@ use crate::normalise::Guards;
 
 /// Rejected lines in percent above which a registry is refused.
 const REJECTED_PERCENT_DEFAULT: u32 = 20;
-/// Local lists are bits of a mask whose last two are the infrastructure and the hosts with URLs.
-const LOCAL_LISTS_MAX: usize = 62;
+/// Local lists are bits of a mask.
+const LOCAL_LISTS_MAX: usize = LOCAL_LISTS as usize;
 
 /// Reads all of them.
 pub(super) fn registries(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> Vec<Registry> {
@@ -69,6 +71,10 @@ fn registry(
     let directories = directories(&mut section, context);
     section.finish(context.source);
     let (id, tier, format, path) = (id?, tier?, format?, path?);
+    if tier == Tier::Ech && format != Format::Domains {
+        let remedy = "use format = \"domains\"";
+        (context.source).problem(at, "[[registries]] of tier ech holds names only", remedy);
+    }
     let categories = default_categories(context, at, tier, format, categories);
     let registry = Registry {
         id: id.value.clone(),
@@ -90,6 +96,8 @@ const TIERS: &[(&str, Tier)] = &[
     ("nsor", Tier::Nsor),
     ("local", Tier::Local),
     ("suspicious", Tier::Suspicious),
+    ("encrypted_dns", Tier::EncryptedDns),
+    ("ech", Tier::Ech),
 ];
 
 const FORMATS: &[(&str, Format)] = &[
@@ -115,7 +123,7 @@ fn default_categories(
     match tier {
         Tier::Unified => context.categories.bit(UNLAWFUL).unwrap_or(1),
         Tier::Suspicious => context.categories.bit(SUSPICIOUS).unwrap_or(1),
-        Tier::Local => 0,
+        Tier::Local | Tier::EncryptedDns | Tier::Ech => 0,
         Tier::Nsor if format == Format::Ut1 => 0,
         Tier::Nsor => {
             let remedy = "add categories = [\"...\"]: a profile blocks by them";

@@ -218,11 +218,15 @@ pub fn apply(
     })
 }
 
-/// Switches of the whole filter, and the portal's addresses.
+/// Switches of the whole filter, and the addresses that answers lead to.
 fn set_switches(tables: &Tables, desired: &Desired) {
-    let portal = desired.portal.row();
-    if tables.portal.get(0) != Some(portal) {
-        tables.portal.set(0, portal);
+    // A row that nothing leads to any more stays: policies that lead there are changed later.
+    let safe_search = desired.safe_search.iter();
+    let rows = safe_search.map(|(row, addresses)| (*row, addresses.row()));
+    for (row, addresses) in rows.chain([(0, desired.portal.row())]) {
+        if tables.answers.get(row) != Some(addresses) {
+            tables.answers.set(row, addresses);
+        }
     }
     let page = desired.page.row();
     if tables.page.get(0) != Some(page) {

@@ -7,8 +7,8 @@ use std::os::fd::AsFd;
 use aya::Pod;
 use aya::maps::MapData;
 use filter_common::abi::{
-    ABI, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface,
-    NetEntry, Org, Org6SplitKey, OrgRate, Page, Policy, Portal,
+    ABI, ANSWERS, Addresses, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet,
+    HelloSlot, Interface, NetEntry, Org, Org6SplitKey, OrgRate, Page, Policy,
 };
 use filter_common::limits::{GRANT_SETS, IDLE_MS, INTERFACES, WAYS};
 
@@ -56,7 +56,7 @@ pub const MAP_NAMES: [&str; 34] = [
     "HELLOS",
     "GRANTS",
     "ORG_RATES",
-    "PORTAL",
+    "ANSWERS",
     "PAGE",
     "DEAD",
     "MESSAGE",
@@ -105,7 +105,7 @@ pub struct Tables {
     pub hellos: Array<HelloSlot>,
     pub grants: Grants,
     pub org_rates: Array<OrgRate>,
-    pub portal: Array<Portal>,
+    pub answers: Array<Addresses>,
     pub page: Array<Page>,
     pub category_counters: Array<CategoryCounters>,
 }
@@ -165,7 +165,7 @@ impl Tables {
             hellos: Array::heap(sizes.hello_rows),
             grants: Grants::new(Array::heap(GRANT_SETS)),
             org_rates: Array::heap(sizes.orgs),
-            portal: Array::heap(1),
+            answers: Array::heap(ANSWERS),
             page: Array::heap(1),
             category_counters: Array::heap(sizes.orgs),
         };
@@ -204,7 +204,7 @@ impl Tables {
             hellos: array(maps, "HELLOS")?,
             grants: Grants::new(array(maps, "GRANTS")?),
             org_rates: array(maps, "ORG_RATES")?,
-            portal: array(maps, "PORTAL")?,
+            answers: array(maps, "ANSWERS")?,
             page: array(maps, "PAGE")?,
             category_counters: array(maps, "CATEGORY_COUNTERS")?,
         })

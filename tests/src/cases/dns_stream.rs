@@ -7,7 +7,7 @@ use super::{Case, FIRST, Want, path, world};
 use crate::dns::{Query, kind};
 use crate::frames::Path;
 
-const TABLE: u16 = 9;
+const TABLE: u16 = 11;
 
 /// A query behind its length.
 fn query(name: &str) -> Vec<u8> {
@@ -151,6 +151,35 @@ pub(super) fn table() -> Vec<Case> {
                 Want::of(Reason::PassRetransmission),
             ),
     ];
+    let (own, form) = (
+        Path {
+            destination: "203.0.113.1".parse().expect("an address"),
+            ..to_resolver(12)
+        },
+        Want::of(Reason::RefuseDnsForm).by(Action::Reset),
+    );
+    let binding = message(&Query::of("fine.example", kind::HTTPS).bytes());
+    let searched = |number: u16, bytes: &[u8], want| {
+        let path = to_resolver(number);
+        Case::new("a query whose answer has another form")
+            .in_setup(super::safe::searching(|school| {
+                school.profile.withhold_ech = true
+            }))
+            .then(path.syn(FIRST), Want::of(Reason::PassSyn))
+            .then(path.data(FIRST, bytes), want)
+    };
+    cases.extend([
+        Case::new("the provider's own resolver")
+            .in_setup(world())
+            .then(own.syn(FIRST), Want::of(Reason::PassSyn))
+            .then(
+                own.data(FIRST, &[good.clone(), bad.clone()].concat()),
+                blocked(),
+            ),
+        searched(13, &query("www.search.example"), form.clone()),
+        searched(14, &binding, form),
+        searched(15, &query("fine.example"), passes()),
+    ]);
     let len = query("www.unified.example").len();
     cases.extend((1..len).map(|at| cut(100 + at as u16, at)));
     cases

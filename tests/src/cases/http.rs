@@ -11,7 +11,7 @@ use crate::hello::Hello;
 use crate::reference::{Entry, Tier};
 use crate::setup::Setup;
 
-pub(super) const TABLE: u16 = 8;
+pub(super) const TABLE: u16 = 10;
 
 /// The same with a page.
 #[must_use]
