@@ -52,6 +52,8 @@ pub(super) enum Expect {
     Refused,
     /// This DNS answer.
     Told(&'static str),
+    /// A redirect to the portal's page.
+    Redirected,
 }
 
 /// A request with what is expected of it.
@@ -191,12 +193,15 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        title: "plain HTTP: judged by its address",
+        title: "plain HTTP: a blocked request is sent to the page that says why",
         cases: &[
             Case {
-                reason: Some(Reason::PassNotTls),
+                reason: Some(Reason::PassRequestName),
                 ..page(Program::CurlPlain, ALLOWED, V4)
             },
+            redirected(EXACT, V4, Reason::BlockUnifiedName),
+            redirected(BELOW, V6, Reason::BlockUnifiedName),
+            redirected("prize-draw.example", V4, Reason::WarnName),
             Case {
                 program: Program::CurlPlain,
                 ..refused(LISTED)
@@ -241,6 +246,13 @@ const fn blocked(program: Program, name: &'static str, to: IpAddr, reason: Reaso
         expect: Expect::Reset,
         reason: Some(reason),
         ..page(program, name, to)
+    }
+}
+
+const fn redirected(name: &'static str, to: IpAddr, reason: Reason) -> Case {
+    Case {
+        expect: Expect::Redirected,
+        ..blocked(Program::CurlPlain, name, to, reason)
     }
 }
 
@@ -307,6 +319,10 @@ impl Case {
             Expect::Reset => *ended == Ended::Reset,
             Expect::Refused => *ended == Ended::Refused,
             Expect::Told(answer) => *ended == Ended::Told(answer.to_owned()),
+            Expect::Redirected => match ended {
+                Ended::Redirect(to) => to.starts_with(&format!("http://{PORTAL}/")),
+                _ => false,
+            },
         }
     }
 
@@ -376,6 +392,7 @@ impl Expect {
             Expect::Reset => "reset",
             Expect::Refused => "refused",
             Expect::Told(answer) => answer,
+            Expect::Redirected => "redirect",
         }
     }
 }

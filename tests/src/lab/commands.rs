@@ -43,10 +43,15 @@ pub fn curl(
         "8",
     ]);
     command.arg("--cacert").arg(authority.file());
+    command.args(["--write-out", "\n%{redirect_url}"]);
     command.args(["--connect-to", &format!("::{address}:"), url]);
     let done = process::run(command, Duration::from_secs(10))?;
     let ended = match done.code {
-        Some(0) => Ended::Page(done.stdout),
+        Some(0) => match done.stdout.rsplit_once('\n') {
+            Some((_, to)) if !to.is_empty() => Ended::Redirect(to.to_owned()),
+            Some((page, _)) => Ended::Page(page.to_owned()),
+            None => Ended::Page(done.stdout),
+        },
         Some(CURL_CONNECT) => connect_error(&done.stderr),
         Some(CURL_TLS | CURL_RECEIVE) if says_reset(&done.stderr) => Ended::Reset,
         Some(CURL_TIMEOUT) | None => Ended::Silence,
