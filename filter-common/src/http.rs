@@ -179,7 +179,7 @@ fn step_rest<P: Packet>(request: &mut Request, packet: P, at: u32) -> u32 {
     if ends == 0 {
         request.offset += 8;
     } else {
-        request.offset += (ends.trailing_zeros() >> 3) + 1;
+        request.offset += first_byte(ends) + 1;
         request.stage = stage::LINE;
     }
     GO
@@ -192,6 +192,15 @@ pub(crate) fn line_ends(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let differs = word ^ (LF as u64 * ONES);
     differs.wrapping_sub(ONES) & !differs & ONES << 7
+}
+
+/// Which byte of a word the lowest mark stands in, of marks in the top bits of bytes. By a multiplication:
+/// to count zeros takes BPF twice as long.
+#[inline(always)]
+#[must_use]
+pub(crate) fn first_byte(marks: u64) -> u32 {
+    let lowest = (marks & marks.wrapping_neg()) >> 7;
+    (lowest.wrapping_mul(0x0001_0203_0405_0607) >> 56) as u32
 }
 
 /// Adds a byte to the running word.
@@ -587,4 +596,23 @@ fn step_chunk(request: &mut Request, byte: u32) -> u32 {
     }
     request.stage = stage::CHUNK_REST;
     GO
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_end_of_a_word_is_found() {
+        for at in 0..8 {
+            for behind in at..8 {
+                let mut bytes = *b"abcd\x0b\x8a\xffz";
+                bytes[at] = b'\n';
+                bytes[behind] = b'\n';
+                let ends = line_ends(u64::from_le_bytes(bytes));
+                assert_eq!(first_byte(ends) as usize, at);
+            }
+        }
+        assert_eq!(line_ends(u64::from_le_bytes(*b"abcd\x0b\x8a\xffz")), 0);
+    }
 }

@@ -2,12 +2,13 @@
 //! Everything else is left to the resumable reader in `http`, from the same place.
 
 use crate::bytes::{Packet, View};
-use crate::http::line_ends;
 use crate::http::progress::{BOUNDARY, GO, VERDICT};
+use crate::http::{first_byte, line_ends};
 use crate::limits::{NAME_LEN_MAX, REQUEST_WORDS_MAX};
 use crate::name::lower_word;
 use crate::reason::FIRST_NOT_PASS;
 use crate::request::judge_name;
+use crate::walk::name_in_packet;
 use crate::world::World;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -37,7 +38,7 @@ fn host_ends(word: u64) -> u64 {
 /// Reads the request at `facts.request.offset`; see the module. [`BOUNDARY`]: it passes, with the reason
 /// above the low byte, and ends at `facts.request.offset`. [`VERDICT`]: it does not. [`GO`]: not read.
 #[inline(always)]
-pub fn glide<W: World>(world: &mut W) -> u32 {
+pub(crate) fn glide<W: World>(world: &mut W) -> u32 {
     let packet = world.packet();
     let facts = world.facts();
     let (payload, len, offset) = (facts.payload, facts.payload_len, facts.request.offset);
@@ -54,7 +55,7 @@ pub fn glide<W: World>(world: &mut W) -> u32 {
         return GO;
     }
     world.facts().request.offset = end_of_head.wrapping_sub(payload);
-    world.call_name_in_packet();
+    name_in_packet(world);
     // Paths are read by the resumable reader only.
     if world.facts().name_has_urls != 0 {
         world.facts().request.offset = offset;
@@ -141,20 +142,33 @@ fn head<W: World>(world: &mut W, start: u32, end: u32) -> Option<u32> {
                 continue;
             }
         }
-        in_line(world, packet, bytes, at)?;
+        in_line(world, packet, bytes, at, end)?;
     }
     None
 }
 
 /// Takes a word of a line of which the end matters.
 #[inline(always)]
-fn in_line<W: World>(world: &mut W, packet: W::Packet, bytes: u64, at: u32) -> Option<()> {
-    let ends = line_ends(bytes);
+fn in_line<W: World>(
+    world: &mut W,
+    packet: W::Packet,
+    bytes: u64,
+    at: u32,
+    end: u32,
+) -> Option<()> {
+    let (mut at, mut ends) = (at, line_ends(bytes));
+    if ends == 0 {
+        at += 8;
+        if at >= end {
+            return None;
+        }
+        ends = line_ends(word(packet, at, end)?);
+    }
     if ends == 0 {
         world.put_aside(aside::AT, at + 8);
         return Some(());
     }
-    let lf = at + (ends.trailing_zeros() >> 3);
+    let lf = at + first_byte(ends);
     if world.aside(aside::STAGE) == at::REQUEST {
         version(packet, world.aside(aside::START), lf)?;
     }
@@ -190,7 +204,7 @@ fn in_host<W: World>(world: &mut W, bytes: u64, at: u32, end: u32) -> Option<()>
         world.put_aside(aside::AT, at + 8);
         return Some(());
     }
-    let stop = at + (ends.trailing_zeros() >> 3);
+    let stop = at + first_byte(ends);
     let from = world.aside(aside::HOST);
     let len = stop.wrapping_sub(from);
     // Behind the segment's end zeros end the name: it is not complete there.

@@ -18,7 +18,7 @@ pub mod encrypted;
 pub mod flow;
 pub mod grant;
 pub mod http;
-pub mod http_glide;
+mod http_glide;
 pub mod identify;
 mod judge;
 pub mod limits;

@@ -22,7 +22,7 @@ use crate::rule::Moment;
 use crate::segment::{draining, tcp};
 use crate::url::{self, PARTS_MAX, url_key};
 use crate::world::World;
-use crate::{dns, dns_stream};
+use crate::{dns, dns_stream, http_glide};
 
 /// Reads the requests of the payload that [`crate::flow::payload`] has left to it, keeps what is to be
 /// kept of them, and gives the claim of the flow's set back.
@@ -62,7 +62,8 @@ fn parse<W: World>(world: &mut W, how: Parse) -> u32 {
     let mut row = how.row;
     let mut outcome = GO;
     if row == 0 && facts.request.stage == http::stage::START {
-        outcome = world.call_glide_request();
+        outcome = http_glide::glide(world);
+        outcome = world.forget(outcome);
         let facts = world.facts();
         // What follows in the same segment is the next request.
         if outcome & 0xff == BOUNDARY && facts.request.offset < facts.payload_len {

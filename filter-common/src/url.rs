@@ -121,10 +121,12 @@ pub fn push(request: &mut Request, paths: &mut impl Paths, byte: u32) {
 /// Ends the path: its whole hashes stand in `paths` then.
 #[inline(always)]
 pub fn end(request: &mut Request, paths: &mut impl Paths) {
-    if request.percent != 0 {
-        request.percent = 0;
+    if request.percent == 2 {
+        add(request, (b'%' as u32) << 8 | request.digit as u32);
+    } else if request.percent == 1 {
         add(request, b'%' as u32);
     }
+    request.percent = 0;
     if request.part != PART_QUERY {
         close(request, paths);
         paths.put(PATH_AT, request.path);

@@ -13,8 +13,8 @@ use crate::packet::read_extensions;
 use crate::request;
 use crate::segment::{hash_payload, step_facts};
 use crate::url::Paths;
-use crate::walk::{name_in_packet, name_in_row};
-use crate::{dns, encrypted, flow, http, http_glide, tls};
+use crate::walk::name_in_row;
+use crate::{dns, encrypted, flow, http, tls};
 
 /// Everything around the pipeline: the frame, the maps, the clock, and the places where the kernel
 /// cuts the text into separately verified functions (the `call_*` methods).
@@ -237,10 +237,6 @@ pub trait World: Sized {
     fn call_parse_requests(&mut self) -> u32 {
         request::parse_claimed(self)
     }
-    /// [`http_glide::glide`].
-    fn call_glide_request(&mut self) -> u32 {
-        http_glide::glide(self)
-    }
     /// [`request::requests`].
     fn call_requests(&mut self, row: u32) -> u32 {
         request::requests(self, row)
@@ -266,10 +262,6 @@ pub trait World: Sized {
     /// [`request::ended`].
     fn call_ended(&mut self) -> u32 {
         request::ended(self)
-    }
-    /// [`name_in_packet`].
-    fn call_name_in_packet(&mut self) {
-        name_in_packet(self);
     }
     /// [`name_in_row`].
     fn call_name_in_row(&mut self, row: u32) {

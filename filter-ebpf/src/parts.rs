@@ -6,7 +6,7 @@
 use aya_ebpf::bindings::xdp_md;
 use filter_common::limits::{REQUEST_STEPS_MAX, STEPS_MAX};
 use filter_common::world::World;
-use filter_common::{dns, encrypted, flow, grant, http, http_glide, tls};
+use filter_common::{dns, encrypted, flow, grant, http, tls};
 use filter_common::{identify, lookup, request, segment, walk};
 
 use crate::world::KernelWorld;
@@ -140,14 +140,6 @@ pub(crate) extern "C" fn parse_requests(ctx: *mut xdp_md) -> u32 {
     request::parse_claimed(&mut world)
 }
 
-/// A request in one segment.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn glide_request(ctx: *mut xdp_md) -> u32 {
-    let mut world = world!(ctx, http::progress::GO);
-    http_glide::glide(&mut world)
-}
-
 /// Steps and verdicts on a segment's requests.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -200,15 +192,6 @@ pub(crate) extern "C" fn urls(row: u32) -> u32 {
 pub(crate) extern "C" fn ended() -> u32 {
     let mut world = world!(core::ptr::null_mut(), 0);
     request::ended(&mut world)
-}
-
-/// The walk of a name in the frame.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn name_in_packet(ctx: *mut xdp_md) -> u32 {
-    let mut world = world!(ctx, 0);
-    walk::name_in_packet(&mut world);
-    0
 }
 
 /// The frame becomes a redirect to the page; 1 if it did.

@@ -548,10 +548,6 @@ impl World for KernelWorld {
         parts::parse_requests(self.ctx)
     }
     #[inline(always)]
-    fn call_glide_request(&mut self) -> u32 {
-        parts::glide_request(self.ctx)
-    }
-    #[inline(always)]
     fn call_requests(&mut self, row: u32) -> u32 {
         parts::requests(self.ctx, row)
     }
@@ -570,10 +566,6 @@ impl World for KernelWorld {
     #[inline(always)]
     fn call_ended(&mut self) -> u32 {
         parts::ended()
-    }
-    #[inline(always)]
-    fn call_name_in_packet(&mut self) {
-        parts::name_in_packet(self.ctx);
     }
     #[inline(always)]
     fn call_name_in_row(&mut self, row: u32) {
