@@ -152,13 +152,13 @@ fn pages_tell_what_was_blocked_and_by_whom() {
     let link = "<http://filter.example/>; rel=\"blocked-by\"";
     assert_eq!(law.header("link"), Some(link));
     assert!(law.body.contains("law:2") && law.body.contains("Example Telecom"));
-    let by_number = page(&scene, &format!("/b?e={}&o={ORG}&r=24", law.entry()));
+    let by_number = page(&scene, &format!("/b?e={}&o={ORG}&r=36", law.entry()));
     assert_eq!(by_number.status, 451);
     assert!(by_number.body.contains("law:2") && !by_number.body.contains(EXACT));
-    assert_eq!(page(&scene, "/b?e=0&o=1&r=28").status, 403);
+    assert_eq!(page(&scene, "/b?e=0&o=1&r=40").status, 403);
     assert_eq!(asked_by_host(&scene, ALLOWED).status, 421);
     let json = ["--header", "Accept: application/json"];
-    let url = format!("http://[{PORTAL6}]/b?e={}&o={ORG}&r=24", law.entry());
+    let url = format!("http://[{PORTAL6}]/b?e={}&o={ORG}&r=36", law.entry());
     let problem = curl(&scene.topology.school, &[json[0], json[1], &url]);
     assert_eq!(
         problem.header("content-type"),
@@ -216,7 +216,7 @@ fn continue_opens_what_was_warned_of_for_that_address() {
     let own = format!("http://{PORTAL}");
     assert_eq!(fetch(&scene, false, WARNED), Ended::Reset);
     let asked = page(&scene, &format!("/why?name={WARNED}"));
-    let target = format!("/w?e={}&o={ORG}&r=30", asked.entry());
+    let target = format!("/w?e={}&o={ORG}&r=42", asked.entry());
     let warning = page(&scene, &target);
     assert_eq!(warning.status, 403);
     let token = warning.token().unwrap();
@@ -309,8 +309,8 @@ fn pages_can_be_seen() {
     let directory = artefacts();
     std::fs::create_dir_all(&directory).unwrap();
     for (name, target) in [
-        ("block", format!("/b?e={law}&o={ORG}&r=24")),
-        ("warn", format!("/w?e={shop}&o={ORG}&r=30")),
+        ("block", format!("/b?e={law}&o={ORG}&r=36")),
+        ("warn", format!("/w?e={shop}&o={ORG}&r=42")),
         ("why", format!("/why?name={EXACT}")),
         ("ask", "/why?".to_owned()),
     ] {

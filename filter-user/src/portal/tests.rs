@@ -202,9 +202,9 @@ fn targets(stage: &Stage) -> Vec<(&'static str, String, u16)> {
             403,
         ),
         own(stage.warned(), 403),
-        own("/b?e=0&o=1&r=28".to_owned(), 403),
+        own("/b?e=0&o=1&r=40".to_owned(), 403),
         own("/b?e=4000000000&o=70000&r=999".to_owned(), 403),
-        own("/b?e=4000000000&r=24".to_owned(), 451),
+        own("/b?e=4000000000&r=36".to_owned(), 451),
         own("/w".to_owned(), 403),
         own("/why".to_owned(), 200),
         own("/".to_owned(), 200),
@@ -351,7 +351,7 @@ fn a_block_is_told_with_category_registry_entry_and_appeal() {
     // Whoever counts entries through learns no names.
     for entry in 0..20 {
         for at in ["b", "w"] {
-            let page = page(&format!("/{at}?e={entry}&o=1&r=24"));
+            let page = page(&format!("/{at}?e={entry}&o=1&r=36"));
             assert!(
                 !page.contains(".example\"") && !page.contains("shop.ex"),
                 "{entry}"
@@ -429,7 +429,7 @@ fn without_a_state_there_still_is_a_page() {
     let stage = Stage::new();
     let portal = Portal::new(stage.portal.settings.clone(), Slot::default()).unwrap();
     for (host, target) in [
-        (OWN, "/b?e=1&o=1&r=20"),
+        (OWN, "/b?e=1&o=1&r=32"),
         ("any.example", "/"),
         (OWN, "/why?name=a.b"),
     ] {
