@@ -132,6 +132,8 @@ pub struct Org {
 pub const POLICY_ALLOW_ONLY: u32 = 1 << 0;
 /// `Policy::flags`: a forbidden name does not exist in DNS; without it the portal's address is given.
 pub const POLICY_DNS_NXDOMAIN: u32 = 1 << 1;
+/// `Policy::flags`: QUIC passes unread. Without it a client's first packets are turned to TCP.
+pub const POLICY_QUIC_ALLOW: u32 = 1 << 2;
 
 /// A row of `POLICIES`: a profile compiled for this moment. Masks have bit n for category n, or for local
 /// list n where the field says local.
@@ -438,6 +440,10 @@ pub struct Scratch {
     pub question_end: u32,
     /// 1 while the organisation's bypass is in force.
     pub bypass: u32,
+    /// 1 if the packet is a QUIC client's first: answered by Version Negotiation where something forbids it.
+    pub quic: u32,
+    /// Zero.
+    pub pad: u32,
     /// Words for values that the verifier shall forget.
     pub spare: [u32; 4],
     /// Parser state of a hello that is read without a slot.
@@ -479,7 +485,7 @@ const _: () = {
     assert!(size_of::<Message>() == 1032);
     assert!(size_of::<GrantSet>() == 64);
     assert!(size_of::<Outcome>() == 32);
-    assert!(size_of::<Scratch>() == 264);
+    assert!(size_of::<Scratch>() == 272);
     assert!(size_of::<OrgCounters>() == 640);
     assert!(size_of::<CategoryCounters>() == 512);
 };

@@ -25,6 +25,7 @@ pub mod packet;
 pub mod pipeline;
 #[cfg(feature = "user")]
 mod pod;
+pub mod quic;
 pub mod reason;
 pub mod rule;
 pub mod segment;

@@ -54,6 +54,13 @@ pub const DNS_OPTIONS_MAX: u32 = 8;
 /// Seconds for which an answer with the portal's address may be kept: as long as a page's reload takes
 /// a person.
 pub const DNS_TTL: u32 = 10;
+/// Least bytes of a datagram with a QUIC client's Initial packet (RFC 9000 section 14.1).
+pub const QUIC_INITIAL_MIN: u32 = 1200;
+/// Longest connection id of QUIC versions 1 and 2 (RFC 9000 section 17.2).
+pub const QUIC_CID_MAX: u32 = 20;
+/// Where a QUIC packet's connection ids are kept while the answer is built: behind the link's headers of
+/// the longest answer.
+pub const QUIC_COPY_AT: u32 = 768;
 /// Highest place of a message's byte in map memory: twice the longest that is read, for what is kept
 /// beside it. A power of two minus one because it is a mask.
 pub const MESSAGE_MASK: u32 = 2 * DNS_LEN_MAX - 1;

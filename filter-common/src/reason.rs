@@ -82,6 +82,8 @@ reasons! {
     PassDnsName = 18, "pass_dns_name", Pass;
     /// DNS message to port 53 that asks for no name of the Internet: the root, another class, an answer, another operation.
     PassDnsOther = 19, "pass_dns_other", Pass;
+    /// QUIC that the profile lets pass unread.
+    PassQuic = 24, "pass_quic", Pass;
     /// Destination address is in the unified registry.
     BlockUnifiedAddress = 32, "block_unified_address", Block;
     /// Destination address is in the education registry.
@@ -142,6 +144,12 @@ reasons! {
     RefuseDnsMalformed = 64, "refuse_dns_malformed", Refuse;
     /// DNS query with several questions: no server answers them, and only one would be judged.
     RefuseDnsQuestions = 65, "refuse_dns_questions", Refuse;
+    /// First packet of a QUIC client, turned to TCP by the profile: answered by Version Negotiation.
+    FallbackQuicPolicy = 70, "fallback_quic_policy", Fallback;
+    /// First packet of a QUIC client in a version that is not read, turned to TCP likewise.
+    FallbackQuicVersion = 71, "fallback_quic_version", Fallback;
+    /// QUIC packet of a client that can have no connection, or that no server takes: dropped.
+    RefuseQuic = 73, "refuse_quic", Refuse;
 }
 
 impl Reason {

@@ -9,7 +9,7 @@ use crate::reason::Reason;
 use crate::table::{finish, fold};
 use crate::walk::name_in_packet;
 use crate::world::World;
-use crate::{dns, flow, tls};
+use crate::{dns, flow, quic, tls};
 
 /// TCP flags.
 pub mod tcp {
@@ -74,9 +74,11 @@ fn datagram<W: World>(world: &mut W, fragment: u32) -> u32 {
     if fragment == FRAGMENT_FIRST && (port == dns::PORT || port == 443) {
         return Reason::RefuseFragment.number();
     }
-    world.facts().question_end = 0;
+    let facts = world.facts();
+    facts.question_end = 0;
+    facts.quic = 0;
     if port != dns::PORT {
-        return nameless(world, Reason::PassUdp);
+        return other_datagram(world, l4, fragment);
     }
     let (ports, len) = (header.be32(0), header.be16(4));
     let facts = world.facts();
@@ -87,6 +89,24 @@ fn datagram<W: World>(world: &mut W, fragment: u32) -> u32 {
     facts.payload = l4 + 8;
     facts.payload_len = len - 8;
     world.call_query()
+}
+
+/// A datagram to another port than that of DNS: QUIC's long headers are told by their first bit.
+#[inline(always)]
+fn other_datagram<W: World>(world: &mut W, l4: u32, fragment: u32) -> u32 {
+    let end = world.facts().spare[1];
+    if fragment == FRAGMENT_FIRST && l4 + 16 > end {
+        // Cut behind its header, as no sender does (RFC 791 section 3.2: 68 bytes pass everywhere).
+        return Reason::RefuseFragment.number();
+    }
+    let first = world
+        .packet()
+        .view::<1>(l4 + 8)
+        .map_or(0, |view| view.u8(0));
+    if first & quic::LONG != 0 && l4 + 8 < end {
+        return world.call_quic(fragment);
+    }
+    nameless(world, Reason::PassUdp)
 }
 
 /// What a TCP header says (RFC 9293 section 3.1), once it is sound.

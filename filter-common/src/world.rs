@@ -12,7 +12,7 @@ use crate::lookup::{net_found, subject_found};
 use crate::packet::read_extensions;
 use crate::segment::{hash_payload, step_facts};
 use crate::walk::name_in_row;
-use crate::{dns, flow, tls};
+use crate::{dns, flow, quic, tls};
 
 /// Everything around the pipeline: the frame, the maps, the clock, and the places where the kernel
 /// cuts the text into separately verified functions (the `call_*` methods).
@@ -159,6 +159,14 @@ pub trait World: Sized {
     /// [`dns::query`].
     fn call_query(&mut self) -> u32 {
         dns::query(self)
+    }
+    /// [`quic::datagram`].
+    fn call_quic(&mut self, fragment: u32) -> u32 {
+        quic::datagram(self, fragment)
+    }
+    /// [`quic::mark_answerable`].
+    fn call_mark_answerable(&mut self) {
+        quic::mark_answerable(self);
     }
     /// [`granted`], as 0 or 1.
     fn call_granted(&mut self, entry: u32) -> u32 {

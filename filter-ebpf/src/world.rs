@@ -413,6 +413,14 @@ impl World for KernelWorld {
         parts::query(self.ctx)
     }
     #[inline(always)]
+    fn call_quic(&mut self, fragment: u32) -> u32 {
+        parts::quic_datagram(self.ctx, fragment)
+    }
+    #[inline(always)]
+    fn call_mark_answerable(&mut self) {
+        parts::mark_answerable(self.ctx);
+    }
+    #[inline(always)]
     fn call_granted(&mut self, entry: u32) -> u32 {
         parts::granted(entry)
     }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use filter_common::abi::{Class, Policy, Tiers};
+use filter_common::abi::{Class, POLICY_ALLOW_ONLY, Policy, Tiers};
 use filter_common::name::name_key;
 use filter_common::reason::Reason;
 use filter_common::rule::{Best, Decision, Moment, Step, decide, judge_entry};
@@ -11,6 +11,7 @@ use filter_common::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::nets_around;
+use crate::config::Quic;
 use crate::desired::address_key;
 use crate::entries::{Book, Hit, Origin, deciding};
 use crate::normalise::{self, Accept, Guards, Subject};
@@ -133,6 +134,7 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
                 .to_owned(),
         );
     }
+    notes.push(quic_note(profile.quic).to_owned());
     let verdict = decision
         .reason
         .map_or(Verdict::Pass, |reason| reason.verdict());
@@ -153,6 +155,18 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
         entries: matching(&probes, &policy, decision.reason, winner),
         notes,
     })
+}
+
+/// What the profile makes of QUIC.
+fn quic_note(quic: Quic) -> &'static str {
+    match quic {
+        Quic::Fallback => {
+            "over QUIC (HTTP/3) the client is told to use TCP, where this is decided (quic = \"fallback\")"
+        }
+        Quic::Allow => {
+            "over QUIC (HTTP/3) names pass unread: only the address is judged (quic = \"allow\")"
+        }
+    }
 }
 
 fn action(stops: bool, policy: &Policy) -> &'static str {
@@ -356,7 +370,11 @@ fn stages(
         (
             Step::AllowOnly,
             "allow-only profile?",
-            if policy.flags == 0 { "no" } else { "yes" },
+            if policy.flags & POLICY_ALLOW_ONLY == 0 {
+                "no"
+            } else {
+                "yes"
+            },
         ),
         (Step::Warn, "suspicious, or in a warned category?", "no"),
         (Step::Pass, "nothing forbids it", "passes"),

@@ -216,6 +216,14 @@ fn an_address_entry_decides_before_the_name() {
 }
 
 #[test]
+fn what_becomes_of_quic_is_told() {
+    let everything = sample();
+    let answer = ask(&everything, "library.example", "school-1", None);
+    let told = |note: &String| note.contains("quic = \"fallback\"");
+    assert!(answer.notes.iter().any(told), "{:?}", answer.notes);
+}
+
+#[test]
 fn wrong_questions_are_told_apart() {
     let everything = sample();
     let ask = |subject: &str, org: &str| {

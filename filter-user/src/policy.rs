@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use filter_common::abi::{POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, Policy};
+use filter_common::abi::{POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, POLICY_QUIC_ALLOW, Policy};
 use filter_common::verdict::Action;
 
 use crate::categories::Categories;
-use crate::config::{Config, PORTAL, Profile};
+use crate::config::{Config, PORTAL, Profile, Quic};
 use crate::desired::PortalAddresses;
 use crate::numbers::Numbers;
 
@@ -30,12 +30,22 @@ pub fn policy(config: &Config, numbers: &Numbers, profile: &Profile) -> Policy {
         warn: profile.warn,
         suspicious: if profile.suspicious { u64::MAX } else { 0 },
         flags: (u32::from(profile.allow_only) * POLICY_ALLOW_ONLY)
-            | (u32::from(nxdomain) * POLICY_DNS_NXDOMAIN),
+            | (u32::from(nxdomain) * POLICY_DNS_NXDOMAIN)
+            | quic(profile.quic),
         action: if profile.reset {
             Action::Reset as u32
         } else {
             Action::Drop as u32
         },
+    }
+}
+
+/// `Policy::flags` of what becomes of QUIC.
+#[must_use]
+pub fn quic(quic: Quic) -> u32 {
+    match quic {
+        Quic::Fallback => 0,
+        Quic::Allow => POLICY_QUIC_ALLOW,
     }
 }
 

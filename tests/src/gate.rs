@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use filter_common::abi::{Outcome, drain_flags, without_drain};
-use filter_common::limits::NAME_PAD;
+use filter_common::limits::{NAME_PAD, REASONS};
 use filter_common::name::org_id_key;
 use filter_user::desired::{Desired, FlowSizes};
 use filter_user::kernel::apply::{Grace, apply};
@@ -292,7 +292,7 @@ impl Gate {
                 .context("a row of categories")?;
             note(&mut totals.categories, number, &categories.packets);
         }
-        for reason in 0..64 {
+        for reason in (0u32..).take(REASONS) {
             let row = self.counters.reason_categories(reason)?;
             note(&mut totals.reason_categories, reason, &row);
         }

@@ -11,6 +11,7 @@ pub mod frames;
 pub mod gate;
 pub mod hello;
 pub mod lab;
+pub mod quic;
 pub mod reference;
 pub mod setup;
 pub mod split;

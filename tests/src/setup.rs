@@ -8,6 +8,7 @@ use filter_common::abi::{
     Class, LOCAL_INFRASTRUCTURE, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, Policy, Tiers,
 };
 use filter_common::verdict::Action;
+use filter_user::config::Quic;
 use filter_user::desired::{
     Desired, InterfaceRow, MplsReply, NetSubject, Organisation, PortalAddresses, Subject as Row,
     address_key,
@@ -31,6 +32,8 @@ pub struct School {
     pub action: Action,
     /// Whether a forbidden name does not exist in DNS, or leads to the portal.
     pub nxdomain: bool,
+    /// What becomes of QUIC.
+    pub quic: Quic,
     /// Monotonic nanoseconds up to which its bypass holds.
     pub bypass_until_ns: u64,
 }
@@ -46,6 +49,7 @@ impl School {
             profile: Profile::default(),
             action: Action::Reset,
             nxdomain: false,
+            quic: Quic::Fallback,
             bypass_until_ns: 0,
         }
     }
@@ -107,7 +111,8 @@ pub fn policy(school: &School) -> Policy {
         warn: mask(&profile.warn),
         suspicious: mask(&profile.suspicious),
         flags: (u32::from(profile.allow_only) * POLICY_ALLOW_ONLY)
-            | (u32::from(school.nxdomain) * POLICY_DNS_NXDOMAIN),
+            | (u32::from(school.nxdomain) * POLICY_DNS_NXDOMAIN)
+            | filter_user::policy::quic(school.quic),
         action: action as u32,
     }
 }

@@ -32,6 +32,8 @@ struct Flow {
     name: Option<String>,
     /// The capture shows the name only out of order, in fragments, or without the flow's start.
     disturbed: bool,
+    /// Frames with a part of its ClientHello.
+    hello_frames: Vec<u64>,
 }
 
 /// Where the captures are, if they are here.
@@ -70,13 +72,13 @@ fn key_of(row: &Value) -> String {
         .join(" ")
 }
 
-/// TLS flows that both independent readers agree on, by capture.
-fn truth(corpus: &Path) -> BTreeMap<String, Vec<Flow>> {
+/// Flows of a protocol that both independent readers agree on, by capture.
+fn truth(corpus: &Path, proto: &str) -> BTreeMap<String, Vec<Flow>> {
     let file = std::fs::read_to_string(corpus.join("truth.jsonl")).unwrap();
     let mut flows: BTreeMap<String, Vec<Flow>> = BTreeMap::new();
     for line in file.lines() {
         let row: Value = serde_json::from_str(line).unwrap();
-        if row["proto"] != "tls" || row["oracle"] != "both" {
+        if row["proto"] != proto || row["oracle"] != "both" {
             continue;
         }
         let set = |field: &str| !matches!(row[field], Value::Null | Value::Bool(false));
@@ -84,6 +86,10 @@ fn truth(corpus: &Path) -> BTreeMap<String, Vec<Flow>> {
             pcap: text(&row, "pcap"),
             key: key_of(&row),
             name: row["name"].as_str().map(str::to_lowercase),
+            hello_frames: row["ch_frames"]
+                .as_array()
+                .map(|frames| frames.iter().filter_map(Value::as_u64).collect())
+                .unwrap_or_default(),
             disturbed: set("ooo") || set("ipfrag") || set("no_syn") || set("retx"),
         };
         flows.entry(flow.pcap.clone()).or_default().push(flow);
@@ -182,11 +188,12 @@ fn misread(flow: &Flow, rows: &[Value]) -> Option<String> {
 /// Replays every capture with a list made of its names by `list`, and judges each flow.
 fn every_flow(
     corpus: &Path,
+    proto: &str,
     list: impl Fn(&Flow) -> Option<String>,
     judge: impl Fn(&Flow, &[Value]) -> Option<String>,
 ) {
     let (mut wrong, mut count, mut disturbed) = (Vec::new(), 0, 0);
-    for (pcap, flows) in truth(corpus) {
+    for (pcap, flows) in truth(corpus, proto) {
         let names: Vec<String> = flows.iter().filter_map(&list).collect();
         let rows = replay(corpus, &pcap, &names);
         for flow in &flows {
@@ -214,7 +221,7 @@ fn every_listed_name_is_blocked_where_it_completes() {
     let Some(corpus) = corpus_or_skip("every_listed_name_is_blocked_where_it_completes") else {
         return;
     };
-    every_flow(&corpus, |flow| flow.name.clone(), passes_blocked);
+    every_flow(&corpus, "tls", |flow| flow.name.clone(), passes_blocked);
 }
 
 /// The list holds names that differ by a label in front or behind.
@@ -226,5 +233,35 @@ fn every_name_is_read_as_it_was_sent_and_none_like_it_is_blocked() {
         return;
     };
     let other = |flow: &Flow| Some(format!("{}.example", flow.name.as_ref()?));
-    every_flow(&corpus, other, misread);
+    every_flow(&corpus, "tls", other, misread);
+}
+
+/// Under a profile that turns QUIC to TCP, whatever the lists say.
+#[test]
+fn every_quic_client_is_turned_to_tcp_by_every_part_of_its_hello() {
+    let Some(corpus) =
+        corpus_or_skip("every_quic_client_is_turned_to_tcp_by_every_part_of_its_hello")
+    else {
+        return;
+    };
+    every_flow(
+        &corpus,
+        "quic",
+        |_flow| None,
+        |flow, rows| {
+            let turned = |frame: &u64| {
+                rows.iter().any(|row| {
+                    row["frame"] == *frame
+                        && (row["verdict"] == "fallback" || row["reason"] == "block_mpls_no_return")
+                })
+            };
+            let left: Vec<&u64> = flow
+                .hello_frames
+                .iter()
+                .filter(|frame| !turned(frame))
+                .collect();
+            (flow.hello_frames.is_empty() || !left.is_empty() && !excused(flow, rows))
+                .then(|| format!("frames {left:?} passed"))
+        },
+    );
 }

@@ -13,6 +13,7 @@ use schoolgate_tests::dns::check_answer;
 use schoolgate_tests::frame_reader::check_reset;
 use schoolgate_tests::gate::{Gate, Ran, SEED, SMALL, Totals};
 use schoolgate_tests::lab::root_or_skip;
+use schoolgate_tests::quic::check_negotiation;
 use schoolgate_tests::setup::LOOPBACK;
 use schoolgate_tests::twin::Twin;
 
@@ -39,6 +40,9 @@ fn judge(gate: &Gate, step: &Step, ran: &Ran) -> Vec<String> {
     }
     if result == XDP_TX && ran.result == XDP_TX {
         let checked = match &want.told {
+            None if want.action == Action::Answer => {
+                check_negotiation(&step.frame, &ran.frame, &want.labels)
+            }
             None => check_reset(&step.frame, &ran.frame, &want.labels),
             Some((told, error)) => {
                 check_answer(&step.frame, &ran.frame, &want.labels, told, *error)

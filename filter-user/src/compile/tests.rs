@@ -309,6 +309,21 @@ fn forbidden_names_lead_to_the_first_portal_of_each_family() {
 }
 
 #[test]
+fn quic_is_turned_to_tcp_unless_the_profile_allows_it() {
+    let dir = TempDir::new();
+    let flags = |quic: &str| {
+        let text = format!(
+            "[[profiles]]\nid = \"p\"\n{quic}[[organisations]]\nid = \"s\"\nprofile = \"p\"\nprefixes = [\"192.0.2.0/28\"]\n"
+        );
+        let desired = Built::new(&dir, &text).compile(None).desired;
+        desired.organisations[0].policy.flags & filter_common::abi::POLICY_QUIC_ALLOW
+    };
+    assert_eq!(flags(""), 0);
+    assert_eq!(flags("quic = \"fallback\"\n"), 0);
+    assert_ne!(flags("quic = \"allow\"\n"), 0);
+}
+
+#[test]
 fn sample_configuration_compiles() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/schoolgate.sample.toml");
     let everything = crate::load::offline(&file, Progress::Quiet).unwrap();

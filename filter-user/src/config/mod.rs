@@ -192,6 +192,27 @@ pub struct Organisation {
     pub profile: usize,
 }
 
+/// What becomes of QUIC (HTTP/3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quic {
+    /// A client's first packet is answered, so that it turns to TCP at once, where its name is judged.
+    #[default]
+    Fallback,
+    /// It passes unread: only addresses are judged.
+    Allow,
+}
+
+impl Quic {
+    /// The word in the configuration.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Quic::Fallback => "fallback",
+            Quic::Allow => "allow",
+        }
+    }
+}
+
 /// What an organisation restricts.
 #[derive(Clone, Debug)]
 pub struct Profile {
@@ -215,6 +236,8 @@ pub struct Profile {
     pub reset: bool,
     /// Whether a forbidden name does not exist in DNS, or leads to the portal.
     pub nxdomain: bool,
+    /// What becomes of QUIC.
+    pub quic: Quic,
 }
 
 /// Role of the portal's addresses.

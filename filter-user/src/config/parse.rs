@@ -11,7 +11,7 @@ use super::reader::{At, Section, Source};
 use super::registries::registries;
 use super::{
     Config, DEFAULT_REALM, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Daemon, Interface, Mode,
-    Profile, Registry, Tier, enrol,
+    Profile, Quic, Registry, Tier, enrol,
 };
 use crate::categories::{AGES, BUILT_IN, Categories};
 use crate::desired::{FlowSizes, MplsReply};
@@ -372,6 +372,11 @@ fn profile(
     let deny = section.strings(source, "deny");
     let reset = section.choice(source, "action", &[("reset", true), ("drop", false)]);
     let dns = section.choice(source, "dns", &[("portal", false), ("nxdomain", true)]);
+    let quic = section.choice(
+        source,
+        "quic",
+        &[("fallback", Quic::Fallback), ("allow", Quic::Allow)],
+    );
     section.finish(source);
     let profile = Profile {
         id: id.as_ref().map_or_else(String::new, |id| id.value.clone()),
@@ -384,6 +389,7 @@ fn profile(
         deny: local_lists(context.source, "[[profiles]] deny", &deny, registries),
         reset: reset.unwrap_or(true),
         nxdomain: dns.unwrap_or(false),
+        quic: quic.unwrap_or_default(),
     };
     Some((id?, profile))
 }

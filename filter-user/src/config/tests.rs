@@ -98,6 +98,19 @@ fn all_problems_come_at_once_each_with_its_line() {
 }
 
 #[test]
+fn quic_takes_its_own_words_only() {
+    let with =
+        |word: &str| problems(&GOOD.replace("age = 12", &format!("age = 12\nquic = {word}")));
+    assert_eq!(with("\"fallback\""), Vec::<String>::new());
+    assert_eq!(with("\"allow\""), Vec::<String>::new());
+    assert_eq!(
+        with("\"falback\"")[0],
+        "dir/s.toml:25: [[profiles]] quic: unknown word \"falback\": did you mean \"fallback\"? known: fallback, allow"
+    );
+    assert!(with("true")[0].starts_with("dir/s.toml:25: [[profiles]] quic"));
+}
+
+#[test]
 fn broken_toml_names_the_line() {
     let found = problems("[daemon]\nflows = = 3\n");
     assert!(found[0].starts_with("dir/s.toml:2: "), "{found:?}");

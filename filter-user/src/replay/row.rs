@@ -81,6 +81,7 @@ pub fn is_decision(reason: Reason) -> bool {
             | Reason::PassHelloPart
             | Reason::PassRetransmission
             | Reason::PassUdp
+            | Reason::PassQuic
             | Reason::PassOtherProtocol
             | Reason::PassUdpFragment
             | Reason::PassNoFlow

@@ -24,6 +24,7 @@ mod grants;
 pub mod links;
 pub mod lists;
 pub mod network;
+pub mod quic;
 pub mod tcp;
 mod ties;
 
@@ -49,13 +50,14 @@ pub struct Want {
 }
 
 impl Want {
-    /// A reason carried out as it usually is: a block resets.
+    /// A reason carried out as it usually is: a block resets, QUIC is told to turn to TCP.
     #[must_use]
     pub fn of(reason: Reason) -> Want {
         let action = match reason.verdict() {
             Verdict::Pass => Action::Pass,
             Verdict::Block | Verdict::Warn => Action::Reset,
-            Verdict::Hold | Verdict::Refuse | Verdict::Fallback => Action::Drop,
+            Verdict::Hold | Verdict::Refuse => Action::Drop,
+            Verdict::Fallback => Action::Answer,
         };
         Want {
             reason: Some(reason),
@@ -229,6 +231,7 @@ pub fn all() -> Vec<Case> {
         flows::table(),
         dns::table(),
         grants::table(),
+        quic::table(),
     ];
     tables.into_iter().flatten().collect()
 }
