@@ -26,6 +26,7 @@ pub mod pipeline;
 #[cfg(feature = "user")]
 mod pod;
 pub mod quic;
+pub mod quic_flow;
 pub mod reason;
 pub mod rule;
 pub mod segment;

@@ -208,8 +208,8 @@ fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
     let udp = facts.protocol == Protocol::UDP.0;
     let quic = udp && is_answerable(facts);
     if reason > LAST_BLOCK {
-        let fallback = reason == Reason::FallbackQuicPolicy.number()
-            || reason == Reason::FallbackQuicVersion.number();
+        let fallback = (Reason::FallbackQuicPolicy.number()..=Reason::FallbackQuicBusy.number())
+            .contains(&reason);
         return if fallback && quic {
             Action::Answer
         } else {

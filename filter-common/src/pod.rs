@@ -6,7 +6,8 @@
 
 use crate::abi::{
     Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, GrantSet, HelloSlot,
-    Interface, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Portal, Scratch,
+    Interface, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Portal, QuicSet,
+    QuicWatch, Scratch,
 };
 
 macro_rules! pod {
@@ -37,5 +38,7 @@ pod!(
     Outcome,
     Policy,
     Portal,
+    QuicSet,
+    QuicWatch,
     Scratch
 );

@@ -7,12 +7,13 @@
 //! a client that ignores it sends its Initial again, and meets the same answer. A server that never saw
 //! an Initial has no connection that later packets could belong to.
 
-use crate::abi::{POLICY_QUIC_ALLOW, Scratch};
+use crate::abi::{POLICY_QUIC_ALLOW, POLICY_QUIC_INSPECT, Scratch};
 use crate::bytes::{Packet, View};
 use crate::dns::put32;
 use crate::limits::{QUIC_CID_MAX, QUIC_COPY_AT, QUIC_INITIAL_MIN};
 use crate::lookup::{decide_into_outcome, nameless, need_policy};
 use crate::packet::FRAGMENT_NONE;
+use crate::quic_flow::inspect;
 use crate::reason::Reason;
 use crate::rule::{Moment, Step};
 use crate::world::World;
@@ -22,7 +23,7 @@ pub const PORT: u32 = 443;
 /// Long header form (RFC 8999 section 5.1).
 pub const LONG: u32 = 0x80;
 /// The fixed bit (RFC 9000 section 17.2), which tells QUIC from RTP (RFC 9443 section 3).
-const FIXED: u32 = 0x40;
+pub const FIXED: u32 = 0x40;
 /// QUIC version 1 (RFC 9000 section 15).
 pub const VERSION_1: u32 = 1;
 /// QUIC version 2 (RFC 9369 section 3.1).
@@ -38,7 +39,7 @@ pub const IDS_END_MAX: u32 = HEAD + 1 + 2 * QUIC_CID_MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Kind {
-    /// No QUIC, or QUIC behind the first packets (short header).
+    /// No QUIC.
     Other = 0,
     /// An Initial packet of version 1 or 2, in a datagram as long as a server demands.
     Initial = 1,
@@ -49,6 +50,8 @@ pub enum Kind {
     /// A packet that no server takes: an Initial of version 1 or 2 in a short datagram, a Retry from a
     /// client; or connection ids longer than any version has.
     Unsound = 4,
+    /// A short header, or what looks like one: QUIC behind the handshake.
+    Short = 5,
 }
 
 /// Packet type bits of an Initial, 0-RTT and Handshake packet of this version (RFC 9000 section 17.2,
@@ -99,7 +102,17 @@ fn kind<W: World>(world: &mut W) -> Kind {
         return Kind::Other;
     };
     let (flags, version, first_len) = (head.u8(0), head.be32(1), head.u8(5));
-    if flags & LONG == 0 || version == 0 || len < HEAD {
+    if len < HEAD {
+        return Kind::Other;
+    }
+    if flags & LONG == 0 {
+        return if flags & FIXED != 0 {
+            Kind::Short
+        } else {
+            Kind::Other
+        };
+    }
+    if version == 0 {
         return Kind::Other;
     }
     let long_enough = len >= QUIC_INITIAL_MIN;
@@ -124,7 +137,7 @@ fn kind<W: World>(world: &mut W) -> Kind {
     kind
 }
 
-/// Judges a UDP datagram to another port than that of DNS whose payload starts with a long header.
+/// Judges a UDP datagram to another port than that of DNS whose payload starts like QUIC.
 /// `fragment` is what it is a part of.
 #[inline(always)]
 pub fn datagram<W: World>(world: &mut W, fragment: u32) -> u32 {
@@ -149,13 +162,24 @@ pub fn datagram<W: World>(world: &mut W, fragment: u32) -> u32 {
         return decide_into_outcome(world, Moment::Nameless);
     }
     let flags = world.policy(row).map_or(0, |policy| policy.flags);
+    let read = flags & POLICY_QUIC_INSPECT != 0;
+    if kind == Kind::Short as u32 && !read {
+        return nameless(world, Reason::PassUdp);
+    }
     if flags & POLICY_QUIC_ALLOW != 0 {
         return nameless(world, Reason::PassQuic);
     }
+    if kind == Kind::Unknown as u32 {
+        return Reason::FallbackQuicUnread.number();
+    }
+    if kind == Kind::Unsound as u32 {
+        return Reason::RefuseQuic.number();
+    }
+    if read {
+        return inspect(world, kind);
+    }
     if kind == Kind::Initial as u32 {
         Reason::FallbackQuicPolicy.number()
-    } else if kind == Kind::Unknown as u32 {
-        Reason::FallbackQuicVersion.number()
     } else {
         Reason::RefuseQuic.number()
     }

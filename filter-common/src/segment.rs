@@ -91,7 +91,7 @@ fn datagram<W: World>(world: &mut W, fragment: u32) -> u32 {
     world.call_query()
 }
 
-/// A datagram to another port than that of DNS: QUIC's long headers are told by their first bit.
+/// A datagram to another port than that of DNS: QUIC is told by one of its first two bits.
 #[inline(always)]
 fn other_datagram<W: World>(world: &mut W, l4: u32, fragment: u32) -> u32 {
     let end = world.facts().spare[1];
@@ -103,7 +103,7 @@ fn other_datagram<W: World>(world: &mut W, l4: u32, fragment: u32) -> u32 {
         .packet()
         .view::<1>(l4 + 8)
         .map_or(0, |view| view.u8(0));
-    if first & quic::LONG != 0 && l4 + 8 < end {
+    if first & (quic::LONG | quic::FIXED) != 0 && l4 + 8 < end {
         return world.call_quic(fragment);
     }
     nameless(world, Reason::PassUdp)

@@ -102,6 +102,14 @@ pub trait World: Sized {
     fn net6(&mut self) -> Option<NetEntry>;
     /// The end of the grant with this key, by [`crate::grant::find_grant`]; 0: there is none.
     fn grant_until(&self, key: u64) -> u64;
+    /// State word and entry of the QUIC flow with this key, by [`crate::quic_flow::find_quic`].
+    fn quic_flow(&self, key: u64) -> (u64, u32);
+    /// Replaces the state word of the QUIC flow with this key if it still is `old`.
+    fn swap_quic_state(&mut self, key: u64, old: u64, new: u64);
+    /// `QuicWatch::until_ns`.
+    fn inspector_until(&self) -> u64;
+    /// Hands a copy of the frame to the daemon; 1 if there was room.
+    fn call_copy(&mut self, key: u64) -> u32;
     /// A row of `ORG_RATES`.
     fn org_rate(&mut self, org: u32) -> Option<&mut OrgRate>;
 

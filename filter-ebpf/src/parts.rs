@@ -84,6 +84,14 @@ pub(crate) extern "C" fn mark_answerable(ctx: *mut xdp_md) -> u32 {
     0
 }
 
+/// A copy of the frame goes to the daemon; 1 if there was room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn copy(ctx: *mut xdp_md, key: u64) -> u32 {
+    let mut world = world!(ctx, 0);
+    crate::copy::hand_over(&mut world, key).is_some() as u32
+}
+
 /// The frame becomes Version Negotiation to its sender; 1 if it did.
 #[unsafe(no_mangle)]
 #[inline(never)]

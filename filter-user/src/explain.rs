@@ -160,6 +160,9 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
 /// What the profile makes of QUIC.
 fn quic_note(quic: Quic) -> &'static str {
     match quic {
+        Quic::Inspect => {
+            "over QUIC (HTTP/3) the name is read and decided likewise; who is stopped is told to use TCP (quic = \"inspect\")"
+        }
         Quic::Fallback => {
             "over QUIC (HTTP/3) the client is told to use TCP, where this is decided (quic = \"fallback\")"
         }

@@ -219,7 +219,7 @@ fn an_address_entry_decides_before_the_name() {
 fn what_becomes_of_quic_is_told() {
     let everything = sample();
     let answer = ask(&everything, "library.example", "school-1", None);
-    let told = |note: &String| note.contains("quic = \"fallback\"");
+    let told = |note: &String| note.contains("quic = \"inspect\"");
     assert!(answer.notes.iter().any(told), "{:?}", answer.notes);
 }
 

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use filter_common::abi::{POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, POLICY_QUIC_ALLOW, Policy};
+use filter_common::abi::{
+    POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, POLICY_QUIC_ALLOW, POLICY_QUIC_INSPECT, Policy,
+};
 use filter_common::verdict::Action;
 
 use crate::categories::Categories;
@@ -44,6 +46,7 @@ pub fn policy(config: &Config, numbers: &Numbers, profile: &Profile) -> Policy {
 #[must_use]
 pub fn quic(quic: Quic) -> u32 {
     match quic {
+        Quic::Inspect => POLICY_QUIC_INSPECT,
         Quic::Fallback => 0,
         Quic::Allow => POLICY_QUIC_ALLOW,
     }

@@ -16,4 +16,5 @@ pub mod reference;
 pub mod setup;
 pub mod split;
 pub mod twin;
+mod twin_tables;
 pub mod wire;

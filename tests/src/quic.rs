@@ -1,7 +1,14 @@
 //! QUIC packets to send, and what an answer to them must be: an independent reading of RFC 9000 and
 //! RFC 9369.
 
+use std::ops::Range;
+
+use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use rustls::quic::{Keys, Version};
+use rustls::{Side, SupportedCipherSuite};
+
 use crate::frame_reader::{check_turned, check_udp, read};
+use crate::hello::Hello;
 
 /// QUIC version 1.
 pub const V1: u32 = 1;
@@ -176,4 +183,125 @@ pub fn is_initial(datagram: &[u8]) -> bool {
     };
     let form = read.flags & 0x80 != 0 && read.flags >> 4 & 3 == kind;
     form && datagram.len() >= 1200 && read.to.len() <= 20 && read.from.len() <= 20
+}
+
+/// A client that sends its hello over QUIC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Version.
+    pub version: u32,
+    /// Destination connection id, from which the keys follow.
+    pub to: Vec<u8>,
+    /// Source connection id.
+    pub from: Vec<u8>,
+    /// Bytes of a datagram.
+    pub len: usize,
+}
+
+impl Default for Sender {
+    fn default() -> Sender {
+        Sender {
+            version: V1,
+            to: vec![0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8],
+            from: vec![0x51, 0x52, 0x53],
+            len: 1200,
+        }
+    }
+}
+
+/// A variable-length integer in two bytes, or four (RFC 9000 section 16).
+fn varint(value: usize) -> Vec<u8> {
+    let value = u32::try_from(value).unwrap_or(u32::MAX);
+    match u16::try_from(value) {
+        Ok(short) if short < 0x4000 => (short | 0x4000).to_be_bytes().to_vec(),
+        _ => (value | 0x8000_0000).to_be_bytes().to_vec(),
+    }
+}
+
+/// A CRYPTO frame with a part of a stream.
+#[must_use]
+pub fn crypto(stream: &[u8], part: Range<usize>) -> Vec<u8> {
+    let data = stream.get(part.clone()).unwrap_or_default();
+    [
+        vec![6],
+        varint(part.start),
+        varint(data.len()),
+        data.to_vec(),
+    ]
+    .concat()
+}
+
+impl Sender {
+    /// An Initial packet with these frames, padded to the length of a datagram (RFC 9001 sections 5.3 and
+    /// 5.4), protected by another implementation's keys in the direction that the filter never takes.
+    ///
+    /// # Panics
+    /// If the frames do not fit.
+    #[must_use]
+    pub fn initial(&self, number: u8, frames: &[u8]) -> Vec<u8> {
+        let SupportedCipherSuite::Tls13(suite) = TLS13_AES_128_GCM_SHA256 else {
+            unreachable!("a suite of TLS 1.3");
+        };
+        let version = if self.version == V2 {
+            Version::V2
+        } else {
+            Version::V1
+        };
+        let algorithm = suite.quic.expect("a suite of QUIC");
+        let keys = Keys::initial(version, suite, algorithm, &self.to, Side::Client).local;
+        let mut header = vec![if self.version == V2 { 0xd0 } else { 0xc0 }];
+        header.extend(self.version.to_be_bytes());
+        for id in [&self.to, &self.from] {
+            header.push(u8::try_from(id.len()).expect("a short id"));
+            header.extend(id);
+        }
+        header.push(0);
+        let room = self.len - header.len() - 2 - 1 - 16;
+        let mut payload = frames.to_vec();
+        assert!(
+            payload.len() <= room,
+            "{} bytes of frames in {room}",
+            payload.len()
+        );
+        payload.resize(room, 0);
+        header.extend(varint(1 + room + 16));
+        header.push(number);
+        let tag = keys
+            .packet
+            .encrypt_in_place(u64::from(number), &header, &mut payload)
+            .expect("encryption");
+        payload.extend(tag.as_ref());
+        let (first, rest) = header.split_first_mut().expect("a header");
+        let (number, _) = rest.split_last_mut().expect("a number");
+        // The sample starts four bytes behind the number's first (RFC 9001 section 5.4.2).
+        keys.header
+            .encrypt_in_place(
+                payload.get(3..19).expect("a sample"),
+                first,
+                std::slice::from_mut(number),
+            )
+            .expect("header protection");
+        [header, payload].concat()
+    }
+
+    /// A hello in as many datagrams as `cuts` say, each with its frames in the order given.
+    #[must_use]
+    pub fn hello(&self, stream: &[u8], datagrams: &[Vec<Range<usize>>]) -> Vec<Vec<u8>> {
+        (0u8..)
+            .zip(datagrams)
+            .map(|(number, parts)| {
+                let frames: Vec<Vec<u8>> = parts
+                    .iter()
+                    .map(|part| crypto(stream, part.clone()))
+                    .collect();
+                self.initial(number, &frames.concat())
+            })
+            .collect()
+    }
+}
+
+/// A ClientHello as QUIC carries it: without records.
+#[must_use]
+pub fn client_hello(name: &str) -> Vec<u8> {
+    Hello::named(name).handshake()
 }

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use filter_user::config::Quic;
 use filter_user::desired::{Desired, FlowSizes};
 use filter_user::kernel::Seed;
 use filter_user::replay::{Options, run};
@@ -98,7 +99,7 @@ fn truth(corpus: &Path, proto: &str) -> BTreeMap<String, Vec<Flow>> {
 }
 
 /// Replays a capture against a list of names; gives the rows by flow.
-fn replay(corpus: &Path, pcap: &str, names: &[String]) -> BTreeMap<String, Vec<Value>> {
+fn replay(corpus: &Path, pcap: &str, names: &[String], quic: Quic) -> BTreeMap<String, Vec<Value>> {
     let entries = names
         .iter()
         .map(|name| Entry::host(name, Tier::Unified(CATEGORY)))
@@ -117,7 +118,10 @@ fn replay(corpus: &Path, pcap: &str, names: &[String]) -> BTreeMap<String, Vec<V
         seed: Seed(SEED),
         interface: None,
         enrol_all_sources: true,
-        source_policy: policy(&School::new("one", &[])),
+        source_policy: policy(&School {
+            quic,
+            ..School::new("one", &[])
+        }),
         all: true,
         json: true,
         flows: FlowSizes {
@@ -189,13 +193,14 @@ fn misread(flow: &Flow, rows: &[Value]) -> Option<String> {
 fn every_flow(
     corpus: &Path,
     proto: &str,
+    quic: Quic,
     list: impl Fn(&Flow) -> Option<String>,
     judge: impl Fn(&Flow, &[Value]) -> Option<String>,
 ) {
     let (mut wrong, mut count, mut disturbed) = (Vec::new(), 0, 0);
     for (pcap, flows) in truth(corpus, proto) {
         let names: Vec<String> = flows.iter().filter_map(&list).collect();
-        let rows = replay(corpus, &pcap, &names);
+        let rows = replay(corpus, &pcap, &names, quic);
         for flow in &flows {
             count += 1;
             let of_flow = rows.get(&flow.key).map(Vec::as_slice).unwrap_or_default();
@@ -221,7 +226,13 @@ fn every_listed_name_is_blocked_where_it_completes() {
     let Some(corpus) = corpus_or_skip("every_listed_name_is_blocked_where_it_completes") else {
         return;
     };
-    every_flow(&corpus, "tls", |flow| flow.name.clone(), passes_blocked);
+    every_flow(
+        &corpus,
+        "tls",
+        Quic::Fallback,
+        |flow| flow.name.clone(),
+        passes_blocked,
+    );
 }
 
 /// The list holds names that differ by a label in front or behind.
@@ -233,7 +244,7 @@ fn every_name_is_read_as_it_was_sent_and_none_like_it_is_blocked() {
         return;
     };
     let other = |flow: &Flow| Some(format!("{}.example", flow.name.as_ref()?));
-    every_flow(&corpus, "tls", other, misread);
+    every_flow(&corpus, "tls", Quic::Fallback, other, misread);
 }
 
 /// Under a profile that turns QUIC to TCP, whatever the lists say.
@@ -247,6 +258,7 @@ fn every_quic_client_is_turned_to_tcp_by_every_part_of_its_hello() {
     every_flow(
         &corpus,
         "quic",
+        Quic::Fallback,
         |_flow| None,
         |flow, rows| {
             let turned = |frame: &u64| {
@@ -264,4 +276,36 @@ fn every_quic_client_is_turned_to_tcp_by_every_part_of_its_hello() {
                 .then(|| format!("frames {left:?} passed"))
         },
     );
+}
+
+#[test]
+fn every_listed_name_is_blocked_where_quic_completes_it() {
+    let Some(corpus) = corpus_or_skip("every_listed_name_is_blocked_where_quic_completes_it")
+    else {
+        return;
+    };
+    let completed = |flow: &Flow, rows: &[Value]| {
+        let passed = passes_blocked(flow, rows)?;
+        let unanswerable = rows
+            .iter()
+            .any(|row| row["reason"] == "block_mpls_no_return");
+        (!unanswerable).then_some(passed)
+    };
+    let inspect = Quic::Inspect;
+    every_flow(
+        &corpus,
+        "quic",
+        inspect,
+        |flow| flow.name.clone(),
+        completed,
+    );
+}
+
+#[test]
+fn every_name_of_quic_is_read_as_it_was_sent() {
+    let Some(corpus) = corpus_or_skip("every_name_of_quic_is_read_as_it_was_sent") else {
+        return;
+    };
+    let other = |flow: &Flow| Some(format!("{}.example", flow.name.as_ref()?));
+    every_flow(&corpus, "quic", Quic::Inspect, other, misread);
 }

@@ -99,9 +99,11 @@ fn run_case(gate: &mut Gate, case: &Case) -> Vec<String> {
     gate.apply(&case.setup).unwrap();
     gate.set_drain(case.drain);
     gate.set_grants(&case.grants);
+    gate.set_quic(&case.quic, case.inspector);
     let mut twin = Twin::new(&case.setup.desired(SEED), SMALL, SEED);
     twin.set_drain(case.drain);
     twin.set_grants(&case.grants);
+    twin.set_quic(&case.quic, case.inspector);
     let before = gate.totals().unwrap();
     let mut expected = Totals::default();
     let mut wrong = Vec::new();

@@ -195,8 +195,10 @@ pub struct Organisation {
 /// What becomes of QUIC (HTTP/3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Quic {
-    /// A client's first packet is answered, so that it turns to TCP at once, where its name is judged.
+    /// The daemon reads the name; without the daemon as `Fallback`.
     #[default]
+    Inspect,
+    /// A client's first packet is answered, so that it turns to TCP at once, where its name is judged.
     Fallback,
     /// It passes unread: only addresses are judged.
     Allow,
@@ -207,6 +209,7 @@ impl Quic {
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
+            Quic::Inspect => "inspect",
             Quic::Fallback => "fallback",
             Quic::Allow => "allow",
         }

@@ -375,7 +375,11 @@ fn profile(
     let quic = section.choice(
         source,
         "quic",
-        &[("fallback", Quic::Fallback), ("allow", Quic::Allow)],
+        &[
+            ("inspect", Quic::Inspect),
+            ("fallback", Quic::Fallback),
+            ("allow", Quic::Allow),
+        ],
     );
     section.finish(source);
     let profile = Profile {

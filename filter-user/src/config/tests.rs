@@ -102,10 +102,11 @@ fn quic_takes_its_own_words_only() {
     let with =
         |word: &str| problems(&GOOD.replace("age = 12", &format!("age = 12\nquic = {word}")));
     assert_eq!(with("\"fallback\""), Vec::<String>::new());
+    assert_eq!(with("\"inspect\""), Vec::<String>::new());
     assert_eq!(with("\"allow\""), Vec::<String>::new());
     assert_eq!(
         with("\"falback\"")[0],
-        "dir/s.toml:25: [[profiles]] quic: unknown word \"falback\": did you mean \"fallback\"? known: fallback, allow"
+        "dir/s.toml:25: [[profiles]] quic: unknown word \"falback\": did you mean \"fallback\"? known: inspect, fallback, allow"
     );
     assert!(with("true")[0].starts_with("dir/s.toml:25: [[profiles]] quic"));
 }

@@ -82,6 +82,7 @@ pub fn is_decision(reason: Reason) -> bool {
             | Reason::PassRetransmission
             | Reason::PassUdp
             | Reason::PassQuic
+            | Reason::PassQuicPart
             | Reason::PassOtherProtocol
             | Reason::PassUdpFragment
             | Reason::PassNoFlow

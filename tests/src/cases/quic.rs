@@ -1,11 +1,12 @@
 //! QUIC that is turned to TCP: which datagrams are answered, which are dropped, and which are no QUIC.
 
 use filter_common::reason::Reason;
-use filter_common::verdict::Action;
+use filter_common::rule::CATEGORY_NONE;
+use filter_common::verdict::{Action, Verdict};
 use filter_user::config::Quic;
 use filter_user::desired::MplsReply;
 
-use super::{Case, Want, path, world, world_with};
+use super::{Case, QuicVerdict, Want, path, world, world_with};
 use crate::frames::{Extension, Path, TPID_CUSTOMER, TPID_PROVIDER, protocol};
 use crate::quic::{Long, Type, V1, V2};
 use crate::reference::{Entry, Tier};
@@ -122,7 +123,7 @@ fn others() -> Vec<Case> {
     ] {
         case = case.then(
             path.udp(&unknown(version)),
-            Want::of(Reason::FallbackQuicVersion),
+            Want::of(Reason::FallbackQuicUnread),
         );
     }
     let mut rtp = unknown(0x1234_5678);
@@ -164,7 +165,7 @@ fn profiles() -> Vec<Case> {
         Case::new("an allow-only profile turns QUIC to TCP, where there is a name")
             .in_setup(world_with(|school| school.profile.allow_only = true))
             .then(initial.clone(), turned())
-            .then(unknown, Want::of(Reason::FallbackQuicVersion))
+            .then(unknown, Want::of(Reason::FallbackQuicUnread))
             .then(handshake.clone(), refused()),
         Case::new("an allow-only profile that allows QUIC knows no name of it")
             .in_setup(world_with(|school| {
@@ -304,6 +305,164 @@ fn encapsulations() -> Vec<Case> {
     ]
 }
 
+fn verdict(path: &Path, reason: Reason, over: bool) -> QuicVerdict {
+    let blocks = reason.verdict() != Verdict::Pass;
+    QuicVerdict {
+        path: path.clone(),
+        reason,
+        category: if blocks { 7 } else { CATEGORY_NONE },
+        entry: if blocks {
+            crate::setup::entry_number(0)
+        } else {
+            0
+        },
+        over,
+    }
+}
+
+/// A world whose profile has the names of QUIC read.
+fn inspecting(change: impl FnOnce(&mut crate::setup::School)) -> Setup {
+    world_with(|school| {
+        school.quic = Quic::Inspect;
+        change(school);
+    })
+}
+
+fn inspected() -> Vec<Case> {
+    let path = to_port(80, 443);
+    let six = Path {
+        sport: path.sport,
+        ..Path::between("fd01::5", "2001:db8::7")
+    };
+    let initial = |path: &Path| path.udp(&Long::default().bytes());
+    let later = |path: &Path, kind| path.udp(&long(V1, kind).bytes());
+    let short = |path: &Path| path.udp(&[0x43; 600]);
+    let part = || Want::of(Reason::PassQuicPart);
+    let busy = || Want::of(Reason::FallbackQuicBusy);
+    let unread =
+        Case::new("before its name is read a client gets no further than its first packets");
+    let alone = Case::new("where nobody reads names, clients are turned to TCP");
+    let (mut unread, mut alone) = (
+        Case {
+            inspector: true,
+            ..unread
+        }
+        .in_setup(inspecting(|_| {})),
+        alone.in_setup(inspecting(|_| {})),
+    );
+    for path in [&path, &six] {
+        unread = unread
+            .then(initial(path), part())
+            .then(initial(path), part())
+            .then(later(path, Type::Handshake), refused())
+            .then(later(path, Type::ZeroRtt), refused())
+            .then(short(path), Want::of(Reason::PassUdp))
+            .then(
+                path.udp(&long(77, Type::Initial).bytes()),
+                Want::of(Reason::FallbackQuicUnread),
+            )
+            .then(later(path, Type::Retry), refused());
+        alone = alone
+            .then(initial(path), busy())
+            .then(later(path, Type::Handshake), refused())
+            .then(short(path), Want::of(Reason::PassUdp));
+    }
+    let only = inspecting(|school| school.profile.allow_only = true);
+    let limited = Case::new(
+        "an allow-only profile lets the first packets through until the name, and nothing else",
+    )
+    .in_setup(only)
+    .then(initial(&path), part())
+    .then(later(&path, Type::Handshake), refused())
+    .then(
+        short(&path),
+        Want::of(Reason::BlockAllowOnly).by(Action::Drop),
+    );
+    let limited = Case {
+        inspector: true,
+        ..limited
+    };
+    vec![unread, alone, limited]
+}
+
+fn verdicts() -> Vec<Case> {
+    let four = to_port(90, 443);
+    let six = Path {
+        sport: four.sport,
+        ..Path::between("fd01::5", "2001:db8::7")
+    };
+    [four, six].iter().flat_map(verdicts_of).collect()
+}
+
+fn verdicts_of(path: &Path) -> Vec<Case> {
+    let initial = path.udp(&Long::default().bytes());
+    let handshake = path.udp(&long(V2, Type::Handshake).bytes());
+    let short = path.udp(&[0x43; 600]);
+    let beside = Path {
+        sport: path.sport + 1,
+        ..path.clone()
+    };
+    let blocked = |action| {
+        let want = Want::of(Reason::BlockUnifiedName).category(7);
+        want.by(action).decided_by(0)
+    };
+    let (allowed, part) = (
+        Want::of(Reason::PassQuicName),
+        Want::of(Reason::PassQuicPart),
+    );
+    let unread = Want::of(Reason::FallbackQuicUnread);
+    let with = |what: &str, reason, over, inspector| Case {
+        inspector,
+        quic: vec![verdict(path, reason, over)],
+        ..Case::new(format!("{what}, {}", path.source)).in_setup(inspecting(|_| {}))
+    };
+    let block = Reason::BlockUnifiedName;
+    let allow = Reason::PassQuicName;
+    vec![
+        with(
+            "a flow with a blocked name is answered and dropped",
+            block,
+            false,
+            true,
+        )
+        .then(initial.clone(), blocked(Action::Answer))
+        .then(handshake.clone(), blocked(Action::Drop))
+        .then(short.clone(), blocked(Action::Drop))
+        .then(beside.udp(&Long::default().bytes()), part.clone()),
+        with(
+            "a flow with an allowed name goes on, another hello on it is read",
+            allow,
+            false,
+            true,
+        )
+        .then(initial.clone(), part.clone())
+        .then(handshake.clone(), allowed.clone())
+        .then(short.clone(), allowed.clone()),
+        with(
+            "an allowed flow needs no daemon, another hello on it does",
+            allow,
+            false,
+            false,
+        )
+        .then(handshake.clone(), allowed.clone())
+        .then(short.clone(), allowed)
+        .then(initial.clone(), Want::of(Reason::FallbackQuicBusy)),
+        with(
+            "an undecidable flow is turned to TCP",
+            Reason::FallbackQuicUnread,
+            false,
+            true,
+        )
+        .then(initial.clone(), unread.category(7)),
+        with("a verdict ends", block, true, true)
+            .then(initial, part)
+            .then(handshake.clone(), refused()),
+        with("an allowing verdict ends", allow, true, true)
+            .then(handshake, refused())
+            .then(short, Want::of(Reason::PassUdp)),
+    ]
+}
+
 /// The table.
 #[must_use]
 pub fn table() -> Vec<Case> {
@@ -315,6 +474,8 @@ pub fn table() -> Vec<Case> {
         addresses(),
         fragments(),
         encapsulations(),
+        inspected(),
+        verdicts(),
     ]
     .concat()
 }
