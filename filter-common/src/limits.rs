@@ -56,6 +56,9 @@ pub const DNS_OPTIONS_MAX: u32 = 8;
 pub const DNS_TTL: u32 = 10;
 /// Least bytes of a datagram with a QUIC client's Initial packet (RFC 9000 section 14.1).
 pub const QUIC_INITIAL_MIN: u32 = 1200;
+/// Packets of a datagram that are looked through for one that completes a handshake: an Initial, 0-RTT, and
+/// one more of each.
+pub const QUIC_PACKETS_MAX: u32 = 4;
 /// Longest connection id of QUIC versions 1 and 2 (RFC 9000 section 17.2).
 pub const QUIC_CID_MAX: u32 = 20;
 /// Sets of QUIC flows with a verdict, four in each: 65,536 at once in 2 MiB. Where a set is full the one

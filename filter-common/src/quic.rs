@@ -10,7 +10,7 @@
 use crate::abi::{POLICY_QUIC_ALLOW, POLICY_QUIC_INSPECT, Scratch};
 use crate::bytes::{Packet, View};
 use crate::dns::put32;
-use crate::limits::{QUIC_CID_MAX, QUIC_COPY_AT, QUIC_INITIAL_MIN};
+use crate::limits::{QUIC_CID_MAX, QUIC_COPY_AT, QUIC_INITIAL_MIN, QUIC_PACKETS_MAX};
 use crate::lookup::{decide_into_outcome, nameless, need_policy};
 use crate::packet::FRAGMENT_NONE;
 use crate::quic_flow::inspect;
@@ -182,6 +182,91 @@ pub fn datagram<W: World>(world: &mut W, fragment: u32) -> u32 {
         Reason::FallbackQuicPolicy.number()
     } else {
         Reason::RefuseQuic.number()
+    }
+}
+
+/// Whether a Handshake packet stands behind the Initial in the datagram in the facts (RFC 9000 section
+/// 12.2), as in a client's answer to the server; also where that cannot be told.
+#[inline(always)]
+pub fn carries_handshake<W: World>(world: &mut W) -> bool {
+    let facts = world.facts();
+    let (payload, len) = (facts.payload, facts.payload_len);
+    let end = payload + len;
+    // Where the next packet begins is kept in map memory: one state for the verifier.
+    world.facts().name_left = payload;
+    for _ in 0..QUIC_PACKETS_MAX {
+        let at = world.facts().name_left;
+        let at = world.forget(at);
+        if at >= end {
+            return false;
+        }
+        let Some(next) = next_packet(world, at) else {
+            return false;
+        };
+        if next == HANDSHAKE || next <= at || next > end {
+            return true;
+        }
+        world.facts().name_left = next;
+    }
+    true
+}
+
+/// Given for a Handshake packet, and for lengths that cannot be: no offset of a frame.
+const HANDSHAKE: u32 = u32::MAX;
+
+/// The end of the Initial or 0-RTT packet at a place; `None`: what begins there is no packet with a long
+/// header that a server would read.
+#[inline(always)]
+fn next_packet<W: World>(world: &mut W, at: u32) -> Option<u32> {
+    let packet = world.packet();
+    let head = packet.view::<{ HEAD as usize }>(at)?;
+    let (flags, version, first_len) = (head.u8(0), head.be32(1), head.u8(5));
+    if flags & LONG == 0 || (version != VERSION_1 && version != VERSION_2) {
+        return None;
+    }
+    let kind = kind_of_type(version, flags >> 4 & 3) as u32;
+    let second_at = at + HEAD + first_len;
+    let second_at = world.forget(second_at);
+    let second_len = packet.view::<1>(second_at)?.u8(0);
+    let mut behind = second_at + 1 + second_len;
+    if kind == Kind::Initial as u32 {
+        let token = varint(world, behind);
+        behind = behind.wrapping_add(token.0).wrapping_add(token.1);
+    } else if !is_zero_rtt(version, flags) {
+        return Some(HANDSHAKE);
+    }
+    let behind = world.forget(behind);
+    let (len, width) = varint(world, behind);
+    if len >= LENGTH_MAX {
+        return Some(HANDSHAKE);
+    }
+    Some(behind + width + len)
+}
+
+/// Longest packet that is followed: longer than any datagram in a frame.
+const LENGTH_MAX: u32 = 1 << 14;
+
+#[inline(always)]
+fn is_zero_rtt(version: u32, flags: u32) -> bool {
+    let bits = flags >> 4 & 3;
+    bits == if version == VERSION_2 { 2 } else { 1 }
+}
+
+/// A variable-length integer (RFC 9000 section 16) and its width; [`LENGTH_MAX`] for any that is longer,
+/// or does not end within the frame.
+#[inline(always)]
+fn varint<W: World>(world: &mut W, at: u32) -> (u32, u32) {
+    // Eight bytes from the place on are there: a packet's tag alone has sixteen.
+    let Some(view) = world.packet().view::<8>(at) else {
+        return (LENGTH_MAX, 0);
+    };
+    let word = view.be64(0);
+    let width = 1u32 << (word >> 62);
+    let value = (word & u64::MAX >> 2) >> (64 - 8 * width);
+    if value >= LENGTH_MAX as u64 {
+        (LENGTH_MAX, width)
+    } else {
+        (value as u32, width)
     }
 }
 

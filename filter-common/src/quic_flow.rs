@@ -118,6 +118,10 @@ pub(crate) fn inspect<W: World>(world: &mut W, kind: u32) -> u32 {
     }
     let allowed = left != 0 && reason != 0;
     if kind == Kind::Initial as u32 {
+        // A server would read what is behind the Initial too.
+        if !allowed && world.call_carries_handshake() != 0 {
+            return Reason::RefuseQuic.number();
+        }
         // On an allowed flow another connection may begin: its name is read too.
         return hand_over(world, key);
     }

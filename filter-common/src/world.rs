@@ -172,6 +172,10 @@ pub trait World: Sized {
     fn call_quic(&mut self, fragment: u32) -> u32 {
         quic::datagram(self, fragment)
     }
+    /// [`quic::carries_handshake`], as 0 or 1.
+    fn call_carries_handshake(&mut self) -> u32 {
+        quic::carries_handshake(self) as u32
+    }
     /// [`quic::mark_answerable`].
     fn call_mark_answerable(&mut self) {
         quic::mark_answerable(self);

@@ -75,6 +75,14 @@ pub(crate) extern "C" fn quic_datagram(ctx: *mut xdp_md, fragment: u32) -> u32 {
     quic::datagram(&mut world, fragment)
 }
 
+/// Whether a Handshake packet stands behind an Initial.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn carries_handshake(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, 0);
+    quic::carries_handshake(&mut world) as u32
+}
+
 /// Marks a QUIC client's first packet to an address that is forbidden.
 #[unsafe(no_mangle)]
 #[inline(never)]

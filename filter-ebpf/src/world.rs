@@ -450,6 +450,10 @@ impl World for KernelWorld {
         parts::quic_datagram(self.ctx, fragment)
     }
     #[inline(always)]
+    fn call_carries_handshake(&mut self) -> u32 {
+        parts::carries_handshake(self.ctx)
+    }
+    #[inline(always)]
     fn call_mark_answerable(&mut self) {
         parts::mark_answerable(self.ctx);
     }

@@ -367,6 +367,7 @@ fn inspected() -> Vec<Case> {
             .then(later(path, Type::Handshake), refused())
             .then(short(path), Want::of(Reason::PassUdp));
     }
+    let joined = joined(&path);
     let only = inspecting(|school| school.profile.allow_only = true);
     let limited = Case::new(
         "an allow-only profile lets the first packets through until the name, and nothing else",
@@ -382,7 +383,47 @@ fn inspected() -> Vec<Case> {
         inspector: true,
         ..limited
     };
-    vec![unread, alone, limited]
+    vec![unread, alone, limited, joined]
+}
+
+/// Packets behind an Initial in its datagram.
+fn joined(path: &Path) -> Case {
+    let of = |version, kind, len| Long {
+        version,
+        kind,
+        len,
+        ..Long::default()
+    };
+    let mut case =
+        Case::new("a Handshake packet behind others in a datagram waits for the name too")
+            .in_setup(inspecting(|_| {}));
+    case.inspector = true;
+    for version in [V1, V2] {
+        let first = of(version, Type::Initial, 600).bytes();
+        let early = of(version, Type::ZeroRtt, 300).bytes();
+        let late = of(version, Type::Handshake, 700).bytes();
+        let part = || Want::of(Reason::PassQuicPart);
+        for (parts, want) in [
+            (vec![&first, &late], refused()),
+            (vec![&first, &early, &late], refused()),
+            (vec![&first, &first, &late], refused()),
+            (vec![&first, &early, &early], part()),
+            (vec![&first, &first], part()),
+        ] {
+            let bytes: Vec<u8> = parts.into_iter().flatten().copied().collect();
+            case = case.then(path.udp(&bytes), want);
+        }
+        let padded = [first.clone(), vec![0; 700]].concat();
+        let short = [first.clone(), vec![0x43; 700]].concat();
+        let mut beyond = of(version, Type::Initial, 1200).bytes();
+        let length_at = 1 + 4 + 1 + 8 + 1 + 3 + 1;
+        beyond[length_at] |= 0x3f;
+        case = case
+            .then(path.udp(&padded), part())
+            .then(path.udp(&short), part())
+            .then(path.udp(&beyond), refused());
+    }
+    case
 }
 
 fn verdicts() -> Vec<Case> {
