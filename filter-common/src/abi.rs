@@ -4,7 +4,8 @@
 //! number in pinned maps builds a new set of maps beside them and switches over without a gap.
 
 use crate::limits::{
-    BUCKET_SLOTS, CATEGORIES, MESSAGE_BUF, NAME_BUF, QUIC_FRAME_MAX, REASONS, SEGMENT_HASHES, WAYS,
+    BUCKET_SLOTS, CATEGORIES, MESSAGE_BUF, NAME_BUF, PAGE_LEN_MAX, QUIC_FRAME_MAX, REASONS,
+    SEGMENT_HASHES, WAYS,
 };
 
 /// Number of the layout below.
@@ -16,6 +17,8 @@ pub const CONTROL_PASS_ALL: u32 = 1 << 0;
 /// the moment in the bits from [`CONTROL_DRAIN_SHIFT`] on. It ends by itself: a daemon that dies
 /// meanwhile must not leave every new connection held.
 pub const CONTROL_DRAIN: u32 = 1 << 1;
+/// `Control::flags`: there is a page that requests can be sent to.
+pub const CONTROL_PAGE: u32 = 1 << 2;
 /// Lowest of the 24 bits of `Control::flags` that hold the end of a hand-over, in units of 2^28
 /// nanoseconds of the monotonic clock.
 pub const CONTROL_DRAIN_SHIFT: u32 = 8;
@@ -136,6 +139,15 @@ pub const POLICY_DNS_NXDOMAIN: u32 = 1 << 1;
 pub const POLICY_QUIC_ALLOW: u32 = 1 << 2;
 /// `Policy::flags`: the daemon reads the name of QUIC.
 pub const POLICY_QUIC_INSPECT: u32 = 1 << 3;
+/// `Policy::flags`: DNS that hides what is asked for is blocked, by port and by address; by name it is a
+/// matter of [`Policy::local_deny`].
+pub const POLICY_ENCRYPTED_DNS: u32 = 1 << 8;
+/// `Policy::flags`: no HTTPS or SVCB record is given, so that no key of Encrypted ClientHello is learnt.
+pub const POLICY_ECH_WITHHELD: u32 = 1 << 9;
+/// `Policy::flags`: names of search engines lead to their safe form.
+pub const POLICY_SAFE_SEARCH: u32 = 1 << 10;
+/// `Policy::flags`, beside [`POLICY_SAFE_SEARCH`]: in the moderate form.
+pub const POLICY_SAFE_MODERATE: u32 = 1 << 11;
 
 /// A row of `POLICIES`: a profile compiled for this moment. Masks have bit n for category n, or for local
 /// list n where the field says local.
@@ -146,7 +158,8 @@ pub struct Policy {
     pub mandatory: u64,
     /// Local lists and services that are allowed.
     pub local_allow: u64,
-    /// Local lists and services that are denied.
+    /// Local lists and services that are denied, and what is denied by a bit of its own
+    /// ([`LOCAL_ENCRYPTED_DNS`] and those beside it).
     pub local_deny: u64,
     /// Education registry categories that are blocked.
     pub block: u64,
@@ -164,6 +177,23 @@ pub struct Policy {
 
 /// `Tiers::local`: the subject is the provider's own portal, resolver or other infrastructure.
 pub const LOCAL_INFRASTRUCTURE: u64 = 1 << 63;
+/// `Tiers::local` of a host's own half: there are entries for URLs of this host. No list of its own.
+pub const LOCAL_URLS: u64 = 1 << 53;
+/// `Tiers::local`: the subject is a name of a resolver that is asked by encrypted DNS.
+pub const LOCAL_ENCRYPTED_DNS: u64 = 1 << 62;
+/// `Tiers::local`: the subject is a name by which devices find out whether they may hide what they ask.
+pub const LOCAL_CANARY: u64 = 1 << 61;
+/// `Tiers::local`: the subject is the public name behind which Encrypted ClientHello hides the real one.
+pub const LOCAL_ECH: u64 = 1 << 60;
+/// `Tiers::local`: the subject is an address of a resolver that is asked by encrypted DNS. No policy denies
+/// the address as such: plain DNS on port 53 is judged by the name that is asked for (see `encrypted`).
+pub const LOCAL_ENDPOINT: u64 = 1 << 59;
+/// `Tiers::local` of a name alone: the lowest bit of the search engine's number, 1 to [`ENGINES_MAX`].
+pub const LOCAL_ENGINE_SHIFT: u32 = 54;
+/// Highest number of a search engine.
+pub const ENGINES_MAX: u32 = 31;
+/// Numbers of local lists are below this: the bits from here on mean something of their own.
+pub const LOCAL_LISTS: u32 = 53;
 
 /// Categories of one subject by registry. A subject is in a registry if its mask is not zero.
 #[repr(C)]
@@ -173,7 +203,7 @@ pub struct Tiers {
     pub unified: u64,
     /// Education registry: categories.
     pub nsor: u64,
-    /// Local lists and services: list numbers, and [`LOCAL_INFRASTRUCTURE`].
+    /// Local lists and services: list numbers below [`LOCAL_LISTS`], and `LOCAL_*` bits.
     pub local: u64,
     /// Suspicious registry: categories.
     pub suspicious: u64,
@@ -300,7 +330,43 @@ pub struct Hello {
     pub pad: [u8; 2],
 }
 
-/// A row of `HELLOS`: an unfinished ClientHello. Four rows in a line are a set.
+/// State of the resumable reader of requests (HTTP/1, DNS over TCP). What the fields mean is told in
+/// `http`, `url` and `dns_stream`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Running hash of the path.
+    pub path: u64,
+    /// The last eight bytes of a word that is read (method, header name), lower case.
+    pub word: u64,
+    /// The eight bytes in front of them.
+    pub word_front: u64,
+    /// Offset of the next byte in the segment's payload; beyond it where a body is jumped over.
+    pub offset: u32,
+    /// Bytes of the body, or of the chunk, behind the head.
+    pub body: u32,
+    /// `http::stage` or `dns_stream::stage`: what comes next.
+    pub stage: u8,
+    /// `http::mark`s.
+    pub marks: u8,
+    /// Bytes of the word, field or white space so far.
+    pub count: u8,
+    /// Length of the name so far.
+    pub name_len: u8,
+    /// `url`: parts of the path that are closed.
+    pub parts: u8,
+    /// `url`: what the open part is.
+    pub part: u8,
+    /// `url`: how much of a percent-encoded byte was read.
+    pub percent: u8,
+    /// `url`: its first digit.
+    pub digit: u8,
+}
+
+/// Hashes of a path's beginnings that are kept: see `url`.
+pub const PATHS: usize = 16;
+
+/// A row of `HELLOS`: an unfinished ClientHello or request. Four rows in a line are a set.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HelloSlot {
@@ -312,19 +378,52 @@ pub struct HelloSlot {
     pub hello: Hello,
     /// The name so far, lower case, behind [`crate::limits::NAME_PAD`] bytes that end in a dot.
     pub name: [u8; NAME_BUF],
+    /// The reader's state, where it is a request.
+    pub request: Request,
+    /// Hashes of the beginnings of the request's path.
+    pub paths: [u64; PATHS],
+    /// Zero.
+    pub pad: u64,
 }
 
-/// The one row of `PORTAL`: where forbidden names lead. Addresses are in network order, read as
-/// big-endian words; all zero: none.
+/// A row of `ANSWERS`: where an answer leads. Row 0 is the portal; a search engine has two, its safe form at
+/// twice its number and its moderate form behind. Addresses are in network order, read as big-endian words; all
+/// zero: none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Portal {
+pub struct Addresses {
     /// IPv6 address, then three words of zero, then the IPv4 address.
-    pub words: [u32; PORTAL_WORDS],
+    pub words: [u32; ADDRESS_WORDS],
 }
 
-/// Words of [`Portal`].
-pub const PORTAL_WORDS: usize = 8;
+/// The one row of `PAGE`: the answer to a request that is blocked or warned of. A number is written in
+/// decimal digits with leading zeros.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The text, with zeros behind it.
+    pub text: [u8; PAGE_BUF],
+    /// Its length in bytes; 0: none.
+    pub len: u32,
+    /// Place of the letter that says what it is: `b` for blocked, `w` for warned of.
+    pub kind_at: u32,
+    /// Place of the ten digits of the entry's number.
+    pub entry_at: u32,
+    /// Place of the five digits of the organisation's number.
+    pub org_at: u32,
+    /// Place of the three digits of the reason's number.
+    pub reason_at: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// Bytes of [`Page::text`].
+pub const PAGE_BUF: usize = PAGE_LEN_MAX as usize;
+
+/// Rows of `ANSWERS`: a power of two because its mask is used.
+pub const ANSWERS: u32 = 2 * (ENGINES_MAX + 1);
+/// Words of [`Addresses`].
+pub const ADDRESS_WORDS: usize = 8;
 
 /// The row of `MESSAGE`, per processor: a message that is read or built.
 #[repr(C)]
@@ -467,6 +566,10 @@ pub struct Outcome {
     pub name_at: u32,
     /// Row of `HELLOS` (set * ways + way), plus one, where a name cut by segments or records lies.
     pub name_row: u32,
+    /// 1 if the packet belongs to an HTTP request: a person may be shown a page.
+    pub http: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// The row of `SCRATCH`, per processor: facts gathered of the packet in hand, each by one stage.
@@ -520,8 +623,6 @@ pub struct Scratch {
     pub name_len: u32,
     /// Bytes of the name that the walk has still in front of it.
     pub name_left: u32,
-    /// State of the running hash of the walk.
-    pub name_state: u64,
     /// Offset of the end of a DNS query's question in its message; 0: the packet is none.
     pub question_end: u32,
     /// 1 while the organisation's bypass is in force.
@@ -530,10 +631,24 @@ pub struct Scratch {
     pub quic: u32,
     /// Zero.
     pub pad: u32,
+    /// 1 if the name looked up last has entries for paths below it.
+    pub name_has_urls: u32,
+    /// Entry number by which the destination is an address of an encrypted DNS resolver; 0: it is none.
+    /// Means something once the policy is known.
+    pub endpoint: u32,
+    /// Number of the search engine whose name is asked for, 0: it is none; once it is judged, the row of
+    /// `ANSWERS` that the answer leads to.
+    pub engine: u32,
     /// Words for values that the verifier shall forget.
-    pub spare: [u32; 4],
+    pub spare: [u32; 9],
     /// Parser state of a hello that is read without a slot.
     pub hello: Hello,
+    /// Reader's state of a request.
+    pub request: Request,
+    /// What the address says: the deciding entry before any of a segment's names.
+    pub best_address: crate::rule::Best,
+    /// Key of the whole name looked up last.
+    pub name_key: u64,
 }
 
 /// A row of `COUNTERS`, per processor: packets of an organisation by reason.
@@ -553,6 +668,8 @@ pub struct CategoryCounters {
 }
 
 const _: () = {
+    assert!(ANSWERS.is_power_of_two() && LOCAL_LISTS <= LOCAL_ENGINE_SHIFT);
+    assert!((ENGINES_MAX as u64) << LOCAL_ENGINE_SHIFT < LOCAL_ENDPOINT);
     assert!(size_of::<Control>() == 64);
     assert!(size_of::<Interface>() == 24);
     assert!(size_of::<Org>() == 24);
@@ -565,16 +682,18 @@ const _: () = {
     assert!(size_of::<FlowSlot>() == if cfg!(feature = "abi-next") { 64 } else { 48 });
     assert!(size_of::<FlowSet>() == if cfg!(feature = "abi-next") { 320 } else { 256 });
     assert!(size_of::<Hello>() == 40);
-    assert!(size_of::<HelloSlot>() == 336);
+    assert!(size_of::<Request>() == 40);
+    assert!(size_of::<HelloSlot>() == 512);
     assert!(size_of::<OrgRate>() == 16);
-    assert!(size_of::<Portal>() == 32);
+    assert!(size_of::<Addresses>() == 32);
+    assert!(size_of::<Page>() == 504);
     assert!(size_of::<Message>() == 1032);
     assert!(size_of::<GrantSet>() == 64);
     assert!(size_of::<QuicSet>() == 128);
     assert!(size_of::<QuicWatch>() == 16);
     assert!(size_of::<QuicCopy>() == QUIC_COPY_HEAD + QUIC_FRAME_MAX);
-    assert!(size_of::<Outcome>() == 32);
-    assert!(size_of::<Scratch>() == 272);
+    assert!(size_of::<Outcome>() == 40);
+    assert!(size_of::<Scratch>() == 392);
     assert!(size_of::<OrgCounters>() == 640);
     assert!(size_of::<CategoryCounters>() == 512);
 };

@@ -1,15 +1,17 @@
-//! DNS over UDP (RFC 1035 section 4): the question's name, and the answer to a query that is
-//! forbidden.
+//! DNS over UDP (RFC 1035 section 4): the question's name, and the answer to a query that is forbidden, or
+//! that passes in another form only.
 //!
 //! The message is copied into map memory first: there the lengths in front of the labels become dots,
 //! and the name is walked like any other. The answer is built in the same place.
 
-use crate::abi::POLICY_DNS_NXDOMAIN;
+use crate::abi::{
+    POLICY_DNS_NXDOMAIN, POLICY_ECH_WITHHELD, POLICY_SAFE_MODERATE, POLICY_SAFE_SEARCH,
+};
 use crate::bytes::{Packet, View};
 use crate::limits::{DNS_LABELS_MAX, DNS_LEN_MAX, DNS_OPTIONS_MAX, DNS_TTL};
 use crate::lookup::{decide_into_outcome, need_policy};
-use crate::reason::Reason;
-use crate::rule::Moment;
+use crate::reason::{FIRST_ANSWERED, FIRST_NOT_PASS, Reason};
+use crate::rule::{CATEGORY_NONE, Moment};
 use crate::walk::name_in_message;
 use crate::world::World;
 
@@ -39,6 +41,10 @@ const NXDOMAIN: u32 = 3;
 pub const TYPE_A: u32 = 1;
 /// IPv6 address.
 pub const TYPE_AAAA: u32 = 28;
+/// Service binding (RFC 9460), which may hold a key of Encrypted ClientHello.
+pub const TYPE_SVCB: u32 = 64;
+/// Service binding of HTTPS.
+pub const TYPE_HTTPS: u32 = 65;
 /// EDNS (RFC 6891).
 const TYPE_OPT: u32 = 41;
 /// The Internet.
@@ -49,6 +55,8 @@ const CLASS_ANY: u32 = 255;
 const OPTION_COOKIE: u32 = 10;
 /// Option: extended error (RFC 8914).
 const OPTION_ERROR: u32 = 15;
+/// Extended error: an answer that is not the name's own, by policy (RFC 8914 section 4.5).
+const ERROR_FORGED: u32 = 4;
 /// Extended error: blocked by the operator's policy (RFC 8914 section 4.16).
 const ERROR_BLOCKED: u32 = 15;
 /// Extended error: blocked by a demand from outside (RFC 8914 section 4.17).
@@ -130,16 +138,64 @@ pub fn query<W: World>(world: &mut W) -> u32 {
     let facts = world.facts();
     // What is listed for the resolver's address says nothing of the name that is asked for.
     facts.best.clear();
+    facts.outcome.category = CATEGORY_NONE;
+    facts.outcome.entry = 0;
+    facts.engine = 0;
     facts.name_len = name_len;
     facts.question_end = behind + 4;
     facts.outcome.name_at = facts.payload + HEADER_LEN + 1;
     facts.outcome.name_len = name_len;
     facts.outcome.name_row = 0;
     name_in_message(world);
-    match decide_into_outcome(world, Moment::Name) {
+    let reason = match decide_into_outcome(world, Moment::Name) {
         0 => Reason::PassDnsName.number(),
         reason => reason,
+    };
+    in_form(world, reason)
+}
+
+/// The same reason, or the one by which the query passes in another form.
+#[inline(always)]
+fn in_form<W: World>(world: &mut W, reason: u32) -> u32 {
+    let facts = world.facts();
+    let (end, row, engine) = (facts.question_end, facts.policy, facts.engine);
+    // One state for the verifier, not one for each reason.
+    let reason = world.forget(reason);
+    let end = world.forget(end);
+    let kind = be16(world, end.wrapping_sub(4));
+    let flags = world.policy(row).map_or(0, |policy| policy.flags);
+    let form = form(reason, kind, flags, engine);
+    let answer = form == Reason::PassSafeSearch.number();
+    world.facts().engine = if answer { answer_row(engine, flags) } else { 0 };
+    form
+}
+
+/// The row of `ANSWERS` with the addresses that a policy with these flags gives for a search engine's names.
+#[inline(always)]
+#[must_use]
+pub fn answer_row(engine: u32, flags: u32) -> u32 {
+    2 * engine + (flags & POLICY_SAFE_MODERATE != 0) as u32
+}
+
+/// What becomes of a query of this type for a name that may be reached by `reason`: the reason itself, or
+/// one by which it is answered here. `engine` is the number of the search engine that the name is of, or 0.
+/// No allowed list lifts that: it says that a name may be reached, not how.
+/// The organisation's bypass does.
+#[inline(always)]
+#[must_use]
+pub fn form(reason: u32, kind: u32, flags: u32, engine: u32) -> u32 {
+    if reason >= FIRST_ANSWERED || reason == Reason::PassBypass.number() {
+        return reason;
     }
+    let binding = kind == TYPE_SVCB || kind == TYPE_HTTPS;
+    let leads = binding || kind == TYPE_A || kind == TYPE_AAAA;
+    if engine != 0 && leads && flags & POLICY_SAFE_SEARCH != 0 {
+        return Reason::PassSafeSearch.number();
+    }
+    if binding && flags & POLICY_ECH_WITHHELD != 0 {
+        return Reason::PassDnsWithheld.number();
+    }
+    reason
 }
 
 #[inline(always)]
@@ -176,26 +232,33 @@ fn read_query<W: World>(world: &mut W, len: u32) -> Query {
 
 /// Builds the answer to the query in hand, from the message as it came (see [`copy_message`]) up to
 /// `facts.question_end`; gives its length. The question stays as it is, the case of its letters too.
+///
+/// An answer without a record names no authority either: nobody keeps it (RFC 2308 section 5), so that it
+/// ends with the policy that it comes of.
 #[inline(always)]
 pub fn answer<W: World>(world: &mut W) -> u32 {
     let facts = world.facts();
     let (end, len, row) = (facts.question_end, facts.payload_len, facts.policy);
-    let censored = is_censored(facts.outcome.reason);
-    let nxdomain = world
-        .policy(row)
-        .is_none_or(|policy| policy.flags & POLICY_DNS_NXDOMAIN != 0);
+    let reason = facts.outcome.reason;
+    let nxdomain = !exists(reason)
+        || reason >= FIRST_NOT_PASS
+            && world
+                .policy(row)
+                .is_none_or(|policy| policy.flags & POLICY_DNS_NXDOMAIN != 0);
+    // One state for the verifier, not one for each way here.
+    let code = world.forget(nxdomain as u32 * NXDOMAIN);
+    let error = world.forget(error_of(reason));
     let end = world.forget(end);
     let len = world.forget(len);
     let flags = be16(world, 2);
     let kind = be16(world, end.wrapping_sub(4));
     let edns = read_edns(world, end, len);
-    let address_len = if nxdomain {
+    let address_len = if code != 0 {
         0
     } else {
         put_address(world, end, kind)
     };
     let at = world.forget(end + address_len);
-    let code = if nxdomain { NXDOMAIN } else { 0 };
     put16(
         world,
         2,
@@ -211,19 +274,35 @@ pub fn answer<W: World>(world: &mut W) -> u32 {
     if edns.present == 0 {
         return at;
     }
-    put_edns(world, at, edns, censored)
+    put_edns(world, at, edns, error)
 }
 
-/// Whether the unified registry forbids it.
+/// The extended error that tells it.
 #[inline(always)]
-fn is_censored(reason: u32) -> bool {
-    reason == Reason::BlockUnifiedName.number()
+fn error_of(reason: u32) -> u32 {
+    if reason < FIRST_NOT_PASS {
+        ERROR_FORGED
+    } else if reason == Reason::BlockUnifiedName.number() {
+        ERROR_CENSORED
+    } else {
+        ERROR_BLOCKED
+    }
 }
 
-/// The portal's address as the answer to the question; gives its length, 0 if there is none of this
-/// kind.
+/// Whether a name exists at all: not if it is forbidden as a way to hide names, whatever the profile says of
+/// others. Devices take nothing else for a refusal of a canary name, and no person looks at a page there.
+#[inline(always)]
+#[must_use]
+pub fn exists(reason: u32) -> bool {
+    !(Reason::BlockEncryptedDnsName.number()..=Reason::BlockEchName.number()).contains(&reason)
+}
+
+/// The address in a row of `ANSWERS` as the answer to the question; gives its length, 0 if there is none of
+/// this kind. A canonical name is not told: no stub asks for one, and the answer stays as short as any.
 #[inline(always)]
 fn put_address<W: World>(world: &mut W, at: u32, kind: u32) -> u32 {
+    let row = world.facts().engine;
+    let row = world.forget(row);
     let words = if kind == TYPE_A {
         1
     } else if kind == TYPE_AAAA {
@@ -236,7 +315,7 @@ fn put_address<W: World>(world: &mut W, at: u32, kind: u32) -> u32 {
         if word >= words {
             break;
         }
-        let value = world.portal_word(if words == 1 { 7 } else { word });
+        let value = world.answer_word(row, if words == 1 { 7 } else { word });
         seen |= value;
         put32(world, at + 12 + 4 * word, value);
     }
@@ -321,7 +400,7 @@ fn keep_cookie<W: World>(world: &mut W, from: u32) {
 
 /// The answer's OPT record with the extended error and the query's cookie; gives the place behind it.
 #[inline(always)]
-fn put_edns<W: World>(world: &mut W, at: u32, edns: Edns, censored: bool) -> u32 {
+fn put_edns<W: World>(world: &mut W, at: u32, edns: Edns, error: u32) -> u32 {
     let cookie_len = edns.cookie_len;
     let cookie_option = if cookie_len == 0 { 0 } else { 4 + cookie_len };
     world.put_message_u8(at, 0);
@@ -332,11 +411,6 @@ fn put_edns<W: World>(world: &mut W, at: u32, edns: Edns, censored: bool) -> u32
     put16(world, at + 9, 6 + cookie_option);
     put16(world, at + 11, OPTION_ERROR);
     put16(world, at + 13, 2);
-    let error = if censored {
-        ERROR_CENSORED
-    } else {
-        ERROR_BLOCKED
-    };
     put16(world, at + 15, error);
     let at = at + 17;
     if cookie_len == 0 {

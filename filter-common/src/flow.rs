@@ -6,17 +6,19 @@
 //! the verdict. A block leaves the state as it was, so that a retransmission meets the same verdict.
 //!
 //! State word of a slot: milliseconds in the upper half; below, from the lowest bit, the stage (4),
-//! [`LATER`] (1), the number of remembered segments (3), the number of held segments (8), [`BLOCKED`] (1).
+//! [`LATER`] (1), the number of remembered segments (3), the number of held segments (8), [`BLOCKED`] (1),
+//! [`REQUESTS`] (1), [`CHUNKED`] (1).
 
 use crate::abi::{FlowKey, FlowSet};
 use crate::bytes::{Packet, View};
-use crate::judge::{Parse, parse};
+use crate::judge::{Parse, REQUESTS_NEXT, parse};
 use crate::limits::{BLOCKED_IDLE_MS, HOLDS_MAX, SEGMENT_HASHES, SYN_NEAR};
 use crate::lookup::{nameless, need_policy};
 use crate::reason::Reason;
 use crate::segment::{draining, tcp};
 use crate::table::{finish, fold};
 use crate::world::World;
+use crate::{dns, request};
 
 /// The slot is free.
 pub const STAGE_FREE: u64 = 0;
@@ -30,14 +32,25 @@ pub const STAGE_OPEN: u64 = 2;
 /// The flow was judged and passed; `next` is the end of the decisive byte.
 pub const STAGE_DONE: u64 = 3;
 
-/// The state of an unfinished hello was lost: every later segment with payload is reset.
+/// The state of an unfinished hello was lost, or a request was answered: every later segment with payload
+/// is reset.
 pub const STAGE_CUT: u64 = 4;
+
+/// The flow carries requests, and stands between two of them or in a body: `next` is where the next one
+/// starts. See `request`.
+pub const STAGE_BETWEEN: u64 = 5;
 
 /// Data behind the decisive byte passed.
 pub const LATER: u64 = 1 << 4;
 
 /// The verdict on the flow was a block: its client was told, and may open the port again soon.
 pub const BLOCKED: u64 = 1 << 16;
+
+/// The flow carries requests, or nothing that is known: not TLS.
+pub const REQUESTS: u64 = 1 << 17;
+
+/// What comes next is a chunk of a request's body.
+pub const CHUNKED: u64 = 1 << 18;
 
 const SEGMENTS_SHIFT: u32 = 5;
 
@@ -324,12 +337,14 @@ pub fn payload<W: World>(world: &mut W) -> u32 {
         return Reason::HoldBusy.number();
     }
     let reason = payload_claimed(world);
-    world.release_flows();
+    if reason != REQUESTS_NEXT {
+        world.release_flows();
+    }
     reason
 }
 
 /// What is to be done with a segment: its reason is known, or its payload is to be parsed.
-enum Plan {
+pub(crate) enum Plan {
     /// The reason's number.
     Known(u32),
     /// Parse the payload.
@@ -337,7 +352,7 @@ enum Plan {
 }
 
 #[inline(always)]
-fn known(reason: Reason) -> Plan {
+pub(crate) fn known(reason: Reason) -> Plan {
     Plan::Known(reason.number())
 }
 
@@ -359,16 +374,33 @@ fn plan<W: World>(world: &mut W) -> Plan {
     match stage(state) {
         STAGE_DONE => done(world, way, state, next),
         STAGE_SYN | STAGE_OPEN => unfinished(world, way, state, next),
+        STAGE_BETWEEN => request::between(world, way, state, next),
+        STAGE_CUT if state & REQUESTS != 0 => ended(world, way, state, next),
         STAGE_CUT => known(Reason::RefuseStateLost),
         _ => unknown(world),
     }
+}
+
+/// A connection that was ended. The request that was answered is answered again where it comes again.
+#[inline(always)]
+fn ended<W: World>(world: &mut W, way: usize, state: u64, next: u32) -> Plan {
+    if state & BLOCKED == 0 || world.facts().seq != next || draining(world) {
+        return known(Reason::RefuseEnded);
+    }
+    Plan::Parse(Parse {
+        way,
+        state,
+        from: 0,
+        row: 0,
+    })
 }
 
 /// No entry: it was evicted, or the flow is older than the program. A segment that starts a hello is
 /// a start all the same.
 #[inline(always)]
 fn unknown<W: World>(world: &mut W) -> Plan {
-    if !starts_hello(world, 0) {
+    let dns = world.facts().ports & 0xffff == dns::PORT;
+    if !dns && !starts_hello(world, 0) && !request::looks_like_request(world) {
         return Plan::Known(nameless(world, Reason::PassNoFlow));
     }
     if draining(world) {
@@ -467,7 +499,8 @@ fn done<W: World>(world: &mut W, way: usize, state: u64, end: u32) -> Plan {
 #[inline(always)]
 fn behind<W: World>(world: &mut W, way: usize, state: u64, urgent: bool) -> Plan {
     let from = dummy_record(world);
-    if !starts_hello(world, from) {
+    let request = state & REQUESTS != 0 && request::looks_like_request(world);
+    if !request && !starts_hello(world, from) {
         world.swap_state(way, state, state | LATER);
         return known(Reason::PassData);
     }
@@ -546,12 +579,12 @@ pub(crate) fn hold<W: World>(world: &mut W, way: usize, state: u64, reason: Reas
 }
 
 /// [`unchanged`]: the whole segment is known.
-const UNCHANGED_ALL: u32 = u32::MAX;
+pub(crate) const UNCHANGED_ALL: u32 = u32::MAX;
 
 /// How many bytes of the segment in hand, from its first on, are remembered segments with the same
 /// bytes; [`UNCHANGED_ALL`] if that is all of it; 0 if any of them differs.
 #[inline(always)]
-fn unchanged<W: World>(world: &mut W, way: usize, state: u64) -> u32 {
+pub(crate) fn unchanged<W: World>(world: &mut W, way: usize, state: u64) -> u32 {
     let facts = world.facts();
     let (seq, len) = (facts.seq, facts.payload_len);
     let slot = world.slot(way);

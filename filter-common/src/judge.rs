@@ -1,17 +1,19 @@
 //! A segment's payload that is to be parsed: its reading, the verdict on the name, and what is kept in
 //! the flow's slot and in `HELLOS`.
 
+use crate::bytes::{Packet, View};
 use crate::flow::{
-    BLOCKED, HOLDS_SHIFT, LATER, SEGMENTS_OVER, STAGE_CUT, STAGE_DONE, STAGE_OPEN, hold, key_hash,
-    segments, stage, state_word,
+    BLOCKED, CHUNKED, HOLDS_SHIFT, LATER, REQUESTS, SEGMENTS_OVER, STAGE_BETWEEN, STAGE_CUT,
+    STAGE_DONE, STAGE_OPEN, STAGE_SYN, hold, key_hash, segments, stage, state_word,
 };
 use crate::limits::{SEGMENT_HASHES, WAYS};
 use crate::lookup::{decide_into_outcome, nameless};
 use crate::reason::{FIRST_NOT_PASS, LAST_BLOCK, Reason};
 use crate::rule::Moment;
 use crate::segment::glide_facts;
-use crate::tls::progress;
+use crate::tls::{progress, starts_record};
 use crate::world::World;
+use crate::{dns, http};
 
 /// How a payload is to be parsed.
 #[derive(Clone, Copy)]
@@ -28,7 +30,7 @@ pub(crate) struct Parse {
 
 /// The unfinished hello of this flow is gone: nothing of the flow passes any more.
 #[inline(always)]
-fn lost<W: World>(world: &mut W, way: usize) -> u32 {
+pub(crate) fn lost<W: World>(world: &mut W, way: usize) -> u32 {
     let now_ms = world.now_ms();
     world.slot(way).state = state_word(STAGE_CUT, 0, now_ms);
     Reason::RefuseStateLost.number()
@@ -37,6 +39,10 @@ fn lost<W: World>(world: &mut W, way: usize) -> u32 {
 /// Parses the payload, decides where the name is complete, and keeps what is to be kept.
 #[inline(always)]
 pub(crate) fn parse<W: World>(world: &mut W, how: Parse) -> u32 {
+    if is_request(world, how) {
+        return put_aside(world, how);
+    }
+    let how = begin_hello(world, how);
     // Every plan comes here with something else known of these: one state for the verifier.
     let how = Parse {
         way: world.forget(how.way as u32) as usize,
@@ -45,14 +51,75 @@ pub(crate) fn parse<W: World>(world: &mut W, how: Parse) -> u32 {
         from: world.forget(how.from),
         row: world.forget(how.row),
     };
+    parse_hello(world, how)
+}
+
+/// What [`parse`] gives in place of a reason: the payload goes to the reader of requests, which stands
+/// beside this function and not below it, or their stacks would not fit together.
+pub(crate) const REQUESTS_NEXT: u32 = u32::MAX;
+
+/// Places where a [`Parse`] is put aside.
+const ASIDE: [usize; 5] = [1, 4, 5, 6, 7];
+
+#[inline(always)]
+fn put_aside<W: World>(world: &mut W, how: Parse) -> u32 {
+    let Parse {
+        way,
+        state,
+        from,
+        row,
+    } = how;
+    let words = [way as u32, (state >> 32) as u32, state as u32, from, row];
+    for (place, word) in ASIDE.into_iter().zip(words) {
+        world.put_aside(place, word);
+    }
+    REQUESTS_NEXT
+}
+
+/// What [`parse`] put aside.
+#[inline(always)]
+pub(crate) fn aside<W: World>(world: &mut W) -> Parse {
+    let [way, upper, lower, from, row] = ASIDE.map(|place| world.aside(place));
+    Parse {
+        way: way as usize,
+        state: (upper as u64) << 32 | lower as u64,
+        from,
+        row,
+    }
+}
+
+/// Whether the payload goes to the reader of requests: by what the flow carries, else by its first byte.
+#[inline(always)]
+fn is_request<W: World>(world: &mut W, how: Parse) -> bool {
+    if how.row != 0 {
+        return how.state & REQUESTS != 0;
+    }
+    let between = stage(how.state) == STAGE_BETWEEN;
+    if world.facts().ports & 0xffff == dns::PORT {
+        return true;
+    }
+    if between && how.state & CHUNKED != 0 {
+        return true;
+    }
+    let at = world.facts().payload.wrapping_add(how.from);
+    let Some(first) = world.packet().view::<1>(at) else {
+        return between;
+    };
+    let first = first.u8(0);
+    !starts_record(first) && (between || http::starts_request(first))
+}
+
+#[inline(always)]
+fn parse_hello<W: World>(world: &mut W, how: Parse) -> u32 {
     let mut stamp = 0;
     if how.row == 0 {
         world.start_hello();
     } else {
-        stamp = load_row(world, how.row - 1);
+        stamp = load_stamp(world, how.row - 1);
         if stamp == 0 {
             return lost(world, how.way);
         }
+        world.load_hello(how.row - 1);
     }
     world.facts().hello.offset = how.from;
     let mut row = how.row;
@@ -83,9 +150,25 @@ pub(crate) fn parse<W: World>(world: &mut W, how: Parse) -> u32 {
     conclude_segment(world, how, row, outcome)
 }
 
-/// Loads the parser's state from a row of `HELLOS`; gives its stamp, 0 if the row is not the flow's.
+/// A hello behind requests (CONNECT, an upgrade) starts the flow anew.
 #[inline(always)]
-fn load_row<W: World>(world: &mut W, row: u32) -> u64 {
+fn begin_hello<W: World>(world: &mut W, how: Parse) -> Parse {
+    if stage(how.state) != STAGE_BETWEEN {
+        return how;
+    }
+    let now_ms = world.now_ms();
+    let start = world.facts().seq.wrapping_add(how.from);
+    let state = state_word(STAGE_SYN, 0, now_ms);
+    let slot = world.slot(how.way);
+    slot.first = start;
+    slot.next = start;
+    slot.state = state;
+    Parse { state, ..how }
+}
+
+/// The stamp of a row of `HELLOS`; 0 if the row is not the flow's.
+#[inline(always)]
+pub(crate) fn load_stamp<W: World>(world: &mut W, row: u32) -> u64 {
     let key = world.facts().key;
     let Some(hello) = world.hello(row) else {
         return 0;
@@ -93,9 +176,7 @@ fn load_row<W: World>(world: &mut W, row: u32) -> u64 {
     if hello.key != key {
         return 0;
     }
-    let stamp = hello.stamp;
-    world.load_hello(row);
-    stamp
+    hello.stamp
 }
 
 /// What the segment meets, and what is kept of it. `row` is the hello's row plus one, or 0.
@@ -113,7 +194,7 @@ fn conclude_segment<W: World>(world: &mut W, how: Parse, row: u32, outcome: u32)
     };
     let pass = reason < FIRST_NOT_PASS;
     if pass {
-        settle(world, how);
+        settle(world, how, outcome == progress::NOT_TLS);
     } else if reason <= LAST_BLOCK {
         world.slot(how.way).state |= BLOCKED;
     }
@@ -201,7 +282,7 @@ fn remember<W: World>(world: &mut W, way: usize, count: u64, from: u32, len: u32
 
 /// The flow was judged and passes: the decisive byte is the boundary, and only moves back.
 #[inline(always)]
-fn settle<W: World>(world: &mut W, how: Parse) {
+fn settle<W: World>(world: &mut W, how: Parse, plain: bool) {
     let Parse {
         way, state, from, ..
     } = how;
@@ -218,12 +299,13 @@ fn settle<W: World>(world: &mut W, how: Parse) {
     if !judged_before || end.wrapping_sub(slot.next) > 1 << 31 {
         slot.next = end;
     }
-    slot.state = state_word(STAGE_DONE, count, now_ms) | state & LATER;
+    let marks = if plain { REQUESTS } else { 0 };
+    slot.state = state_word(STAGE_DONE, count, now_ms) | state & LATER | marks;
 }
 
 /// Stamp of a row of `HELLOS`: never 0.
 #[inline(always)]
-fn row_stamp(now_ms: u32, org: u32) -> u64 {
+pub(crate) fn row_stamp(now_ms: u32, org: u32) -> u64 {
     (now_ms as u64) << 32 | org as u64
 }
 
@@ -245,7 +327,7 @@ fn row_rank(stamp: u64, now_ms: u32, org: u32, idle_ms: u32) -> u64 {
 
 /// Takes a row of `HELLOS` for the flow in hand; its number plus one, or 0.
 #[inline(always)]
-fn take_row<W: World>(world: &mut W) -> u32 {
+pub(crate) fn take_row<W: World>(world: &mut W) -> u32 {
     let control = world.control();
     let (seed, mask, idle_ms) = (control.seed, control.hello_set_mask, control.idle_ms);
     let facts = world.facts();
@@ -280,7 +362,7 @@ fn take_row<W: World>(world: &mut W) -> u32 {
 
 /// Gives a row of `HELLOS` back. Its name stays readable for replay until it is taken again.
 #[inline(always)]
-fn give_row<W: World>(world: &mut W, row: u32) {
+pub(crate) fn give_row<W: World>(world: &mut W, row: u32) {
     if let Some(hello) = world.hello(row) {
         hello.stamp = 0;
     }

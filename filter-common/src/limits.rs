@@ -24,6 +24,15 @@ pub const EXTENSIONS_MAX: u32 = 32;
 /// Parser steps that one segment may take: enough for a segment of one-byte records (six bytes and
 /// two steps each) of 1,500 bytes. A segment that needs more is refused with its own reason.
 pub const STEPS_MAX: u32 = 640;
+/// Longest method of an HTTP request: the longest one registered has 16 letters.
+pub const TOKEN_MAX: u8 = 24;
+/// Steps of the resumable reader of requests in one segment: a byte each, in the longest frame that is
+/// not a jumbo frame.
+pub const REQUEST_STEPS_MAX: u32 = 1600;
+/// Names judged in one segment: pipelined requests of 30 bytes each fill a segment of 1,500 bytes.
+pub const REQUESTS_MAX: u32 = 64;
+/// Header lines and words of eight bytes of a request that is read in one go.
+pub const REQUEST_WORDS_MAX: u32 = 224;
 /// Segments of an unfinished ClientHello whose bytes are remembered by a keyed hash.
 pub const SEGMENT_HASHES: usize = 4;
 /// Segments of one flow held before its client is reset rather than starved. TCP gives up a segment
@@ -33,6 +42,13 @@ pub const HOLDS_MAX: u32 = 24;
 /// than any ClientHello (OpenSSL takes 131,396 bytes, six times that in one-byte records). A sender's
 /// clock passes over it in 67 ms (Linux) to 4 s (RFC 6528), sooner than it uses a port again.
 pub const SYN_NEAR: u32 = 1 << 20;
+/// Rows in which it is noted when a connection was ended last, by its client's address and port.
+pub const DEAD_ROWS: u32 = 2048;
+/// Seconds (of 1,024 milliseconds) for which its packets without payload are looked at: a client gives
+/// up before.
+pub const DEAD_SECONDS: u32 = 120;
+/// Longest text that a request is answered with.
+pub const PAGE_LEN_MAX: u32 = 480;
 /// Ways of a set of flow slots and of a set of ClientHello slots.
 pub const WAYS: usize = 4;
 /// Attempts to claim a set of flow slots before the packet is held: a claim lasts well under a

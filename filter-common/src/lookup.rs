@@ -1,6 +1,8 @@
 //! Entries: from a key to the deciding entry so far, and from that to a decision.
 
-use crate::abi::{NetEntry, POLICY_ALLOW_ONLY};
+use crate::abi::{
+    ENGINES_MAX, LOCAL_ENDPOINT, LOCAL_ENGINE_SHIFT, LOCAL_URLS, NetEntry, POLICY_ALLOW_ONLY,
+};
 use crate::reason::Reason;
 use crate::rule::{Moment, Step, decide, judge_entry};
 use crate::table::{bloom_bits, find_in_bucket, other_bucket, position, tag};
@@ -24,6 +26,7 @@ pub fn need_policy<W: World>(world: &mut W) {
     let facts = world.facts();
     facts.policy = policy;
     facts.bypass = bypass as u32;
+    facts.endpoint = 0;
     facts.best.clear();
 }
 
@@ -47,6 +50,17 @@ pub(crate) fn probe_address<W: World>(world: &mut W, key: u64) {
     }
 }
 
+/// The Bloom bits of a URL; where they are set, the table. `place` is that of the path's hash; `whole`: it
+/// is the hash of the path with its query.
+#[inline(always)]
+pub(crate) fn probe_url<W: World>(world: &mut W, key: u64, place: u32, whole: bool) {
+    let word = position(key, world.control().name_bloom_len);
+    if has_bits(world.name_bloom(word), key) {
+        let whole = if whole { WHOLE_NAME } else { 0 };
+        world.call_subject(key, 0, (URL_LEN + place) << URL_SHIFT | whole);
+    }
+}
+
 /// Whether a Bloom filter's word has all bits of a key.
 #[inline(always)]
 fn has_bits(word: Option<u64>, key: u64) -> bool {
@@ -56,7 +70,8 @@ fn has_bits(word: Option<u64>, key: u64) -> bool {
 
 /// Looks a key up in the table behind the Bloom filter and takes the entry into account. `dot` is the
 /// mark of the suffix's leading dot in its word and `left` the bytes of the name up to that word's
-/// end, with [`WHOLE_NAME`] added where the dot stands in front of the whole name.
+/// end, with [`WHOLE_NAME`] added where the dot stands in front of the whole name. For a URL `dot` is 0 and
+/// `left` holds its length (see [`probe_url`]), for an address both are 0.
 #[inline(always)]
 pub fn subject_found<W: World>(world: &mut W, key: u64, dot: u64, left: u32) {
     let bucket_len = world.control().bucket_len;
@@ -78,13 +93,33 @@ pub fn subject_found<W: World>(world: &mut W, key: u64, dot: u64, left: u32) {
     let entry = world.subject_entry(bucket, found.1);
     let whole = left & WHOLE_NAME != 0;
     let len = if dot == 0 {
-        0
+        left >> URL_SHIFT
     } else {
         let right = world.facts().name_len.wrapping_sub(left & !WHOLE_NAME);
         right.wrapping_add(8 - (dot.trailing_zeros() >> 3))
     };
-    consider_class(world, found.0, entry, len, dot == 0 || whole);
+    if dot != 0 && whole {
+        note_urls(world, found.0);
+    }
+    consider_class(world, found.0, entry, len, len == 0 || whole);
 }
+
+/// Notes whether the host in hand has entries for URLs.
+#[inline(always)]
+fn note_urls<W: World>(world: &mut W, class: u32) {
+    let local = world.class(class).map_or(0, |class| class.exact.local);
+    world.facts().name_has_urls = (local & LOCAL_URLS != 0) as u32;
+}
+
+/// Length of a URL as precedence counts it, by the place of its hash: more than any name's.
+#[must_use]
+pub fn url_len(place: usize) -> u32 {
+    URL_LEN + place as u32
+}
+
+const URL_LEN: u32 = 256;
+/// Where the length of a URL stands in `left` of [`subject_found`].
+const URL_SHIFT: u32 = 20;
 
 /// Added to `left` of [`subject_found`]: the suffix is the whole name.
 pub const WHOLE_NAME: u32 = 1 << 16;
@@ -109,7 +144,13 @@ fn consider_class<W: World>(world: &mut W, class: u32, entry: u32, len: u32, exa
         return;
     };
     let suffix = judge_entry(&class.suffix, policy);
+    let local = class.exact.local;
     let exact = exact.then(|| judge_entry(&class.exact, policy));
+    if len == 0 && local & LOCAL_ENDPOINT != 0 {
+        world.facts().endpoint = entry;
+    } else if len != 0 && exact.is_some() {
+        world.facts().engine = (local >> LOCAL_ENGINE_SHIFT) as u32 & ENGINES_MAX;
+    }
     let best = &mut world.facts().best;
     best.consider(suffix, entry, len);
     // Of two subjects of one length the host alone is the narrower: it comes last.

@@ -14,6 +14,7 @@ const KIND_IPV6: u64 = 0x6970_7636_0000_0003;
 const KIND_NET6: u64 = 0x6e65_7436_0000_0004;
 const KIND_ORG6: u64 = 0x6f72_6736_0000_0005;
 const KIND_ORG_ID: u64 = 0x6f72_6769_0000_0006;
+const KIND_URL: u64 = 0x7572_6c70_0000_0008;
 
 const LOW7: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -89,6 +90,13 @@ pub fn name_key(seed: u64, name: &[u8]) -> Option<u64> {
         left -= 8;
     }
     None
+}
+
+/// State in front of every path of a URL.
+#[inline(always)]
+#[must_use]
+pub fn url_path_start(seed: u64) -> u64 {
+    seed ^ KIND_URL
 }
 
 /// Key of an IPv4 host.

@@ -1,8 +1,9 @@
 //! From a frame to one reason and one action: the stages in order, over a [`World`] that holds the
 //! maps. The kernel program and its twin on the host are two worlds around this one text.
 
-use crate::abi::{CONTROL_PASS_ALL, Outcome};
+use crate::abi::{CONTROL_PAGE, CONTROL_PASS_ALL, Outcome};
 use crate::bytes::{Packet, View};
+use crate::dns;
 use crate::identify::identify;
 use crate::lookup::{POLICY_UNKNOWN, decide_into_outcome, need_policy, probe_address};
 use crate::name::{ipv4_key, ipv6_key, net6_key};
@@ -11,7 +12,7 @@ use crate::packet::{
     read_ipv6,
 };
 use crate::quic::is_answerable;
-use crate::reason::{FIRST_NOT_PASS, LAST_BLOCK, Reason};
+use crate::reason::{FIRST_ANSWERED, FIRST_NOT_PASS, LAST_BLOCK, Reason};
 use crate::rule::{CATEGORY_NONE, Moment};
 use crate::segment::{TOO_MANY, segment_facts, tcp, transport};
 use crate::table::{bloom_bits, position};
@@ -37,6 +38,7 @@ pub fn judge<W: World>(world: &mut W) -> Judged {
     let outcome = &mut world.facts().outcome;
     outcome.org = org;
     outcome.name_len = 0;
+    outcome.http = 0;
     outcome.category = CATEGORY_NONE;
     outcome.entry = 0;
     Judged::Enrolled(judge_enrolled(world))
@@ -70,13 +72,17 @@ fn judge_enrolled<W: World>(world: &mut W) -> u32 {
         let asked = reason == Reason::PassInfrastructure.number()
             && world.facts().protocol == Protocol::UDP.0;
         if reason != 0 && !asked {
-            return address_decided(world, fragment, reason);
+            let decided = address_decided(world, fragment, reason);
+            if decided != 0 {
+                return decided;
+            }
         }
     }
     transport(world, fragment)
 }
 
-/// The address decided before the transport header was read: a reset needs its facts.
+/// The address decided before the transport header was read: a reset needs its facts. 0: it is a resolver
+/// of the provider's, asked over TCP.
 #[inline(always)]
 fn address_decided<W: World>(world: &mut W, fragment: u32, reason: u32) -> u32 {
     let tcp = world.facts().protocol == Protocol::TCP.0 && fragment == FRAGMENT_NONE;
@@ -89,8 +95,14 @@ fn address_decided<W: World>(world: &mut W, fragment: u32, reason: u32) -> u32 {
         if facts.protocol == Protocol::UDP.0 && fragment == FRAGMENT_NONE {
             world.call_mark_answerable();
         }
+        return reason;
     }
-    reason
+    let asked = world.facts().ports & 0xffff == dns::PORT;
+    if asked && reason == Reason::PassInfrastructure.number() {
+        0
+    } else {
+        reason
+    }
 }
 
 /// Reads the IPv4 header, looks its destination up; `facts` gets addresses, protocol, `l4` and, in
@@ -178,7 +190,7 @@ pub fn conclude<W: World>(world: &mut W, reason: u32) -> u32 {
     let action = action_of(world, reason);
     let mut reason = reason;
     let mut action = action as u32;
-    let replies = action == Action::Reset as u32 || action == Action::Answer as u32;
+    let replies = action >= Action::Reset as u32;
     if replies && world.facts().mpls_at != 0 {
         let row = world.facts().interface;
         let reply = world
@@ -197,13 +209,13 @@ pub fn conclude<W: World>(world: &mut W, reason: u32) -> u32 {
 
 #[inline(always)]
 fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
-    if reason < FIRST_NOT_PASS {
+    if reason < FIRST_ANSWERED {
         return Action::Pass;
     }
     let facts = world.facts();
     let tcp = facts.protocol == Protocol::TCP.0 && facts.tcp_flags & tcp::RST == 0;
-    if reason == Reason::RefuseStateLost.number() || reason == Reason::RefuseStarved.number() {
-        return Action::Reset;
+    if is_told(reason) {
+        return if tcp { Action::Reset } else { Action::Drop };
     }
     let udp = facts.protocol == Protocol::UDP.0;
     let quic = udp && is_answerable(facts);
@@ -219,12 +231,28 @@ fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
     if udp && (facts.question_end != 0 || quic) {
         return Action::Answer;
     }
+    if reason < FIRST_NOT_PASS {
+        // Over TCP nothing is answered by one packet: the client shall ask by UDP.
+        return Action::Reset;
+    }
     if !tcp {
         return Action::Drop;
+    }
+    if facts.outcome.http != 0 && world.control().flags & CONTROL_PAGE != 0 {
+        return Action::Redirect;
     }
     need_policy(world);
     let row = world.facts().policy;
     Action::from_number(world.policy(row).map_or(1, |policy| policy.action))
+}
+
+/// Refusals that the client is told of by a reset: nothing that it sends again would get through.
+#[inline(always)]
+fn is_told(reason: u32) -> bool {
+    let starved = Reason::RefuseStateLost.number()..=Reason::RefuseStarved.number();
+    // A DNS message that is not sound: over UDP there is nobody to tell.
+    let requests = Reason::RefuseDnsMalformed.number()..=Reason::RefuseDnsForm.number();
+    starved.contains(&reason) || requests.contains(&reason)
 }
 
 /// Length of an Ethernet header without tags.
@@ -241,5 +269,7 @@ impl Outcome {
         name_at: 0,
         name_len: 0,
         name_row: 0,
+        http: 0,
+        pad: 0,
     };
 }

@@ -5,9 +5,9 @@
 )]
 
 use crate::abi::{
-    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, GrantSet, HelloSlot,
-    Interface, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Policy, Portal, QuicSet,
-    QuicWatch, Scratch,
+    Addresses, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, GrantSet,
+    HelloSlot, Interface, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Page, Policy,
+    QuicSet, QuicWatch, Scratch,
 };
 
 macro_rules! pod {
@@ -36,8 +36,9 @@ pod!(
     OrgCounters,
     OrgRate,
     Outcome,
+    Page,
     Policy,
-    Portal,
+    Addresses,
     QuicSet,
     QuicWatch,
     Scratch

@@ -1,6 +1,6 @@
 //! Why: one number of one list. It is the counter's index, the metric's label and the log's word.
-//! Every packet of an enrolled organisation ends in exactly one. Passes stand below 32, blocks and
-//! warnings from there to 47, what is held, refused or turned to another protocol above. A number is
+//! Every packet of an enrolled organisation ends in exactly one. Passes stand below 32, those in another
+//! form from 27 on, blocks and warnings from 32 to 47, what is held, refused or turned to another protocol above. A number is
 //! never reused within an ABI.
 
 use crate::verdict::Verdict;
@@ -62,7 +62,7 @@ reasons! {
     PassHelloName = 8, "pass_hello_name", Pass;
     /// ClientHello without a server name.
     PassHelloNoName = 9, "pass_hello_no_name", Pass;
-    /// First data of the flow is not a TLS ClientHello.
+    /// First data of the flow is neither a TLS ClientHello nor an HTTP request.
     PassNotTls = 10, "pass_not_tls", Pass;
     /// Retransmission of bytes that passed before, unchanged.
     PassRetransmission = 11, "pass_retransmission", Pass;
@@ -82,6 +82,16 @@ reasons! {
     PassDnsName = 18, "pass_dns_name", Pass;
     /// DNS message to port 53 that asks for no name of the Internet: the root, another class, an answer, another operation.
     PassDnsOther = 19, "pass_dns_other", Pass;
+    /// HTTP request for a host and path that no entry and no policy forbids.
+    PassRequestName = 20, "pass_request_name", Pass;
+    /// Segment of an HTTP request that is not complete yet.
+    PassRequestPart = 21, "pass_request_part", Pass;
+    /// HTTP request that names no host.
+    PassRequestNoName = 22, "pass_request_no_name", Pass;
+    /// HTTPS or SVCB query, answered with nothing so that no key of Encrypted ClientHello is learnt; the name is reached by its addresses.
+    PassDnsWithheld = 27, "pass_dns_withheld", Pass;
+    /// DNS query for the name of a search engine, answered with the address of its safe form.
+    PassSafeSearch = 28, "pass_safe_search", Pass;
     /// QUIC that the profile lets pass unread.
     PassQuic = 24, "pass_quic", Pass;
     /// First packet of a QUIC client, of which a copy was handed over so that its name is read.
@@ -110,8 +120,16 @@ reasons! {
     WarnAddress = 41, "warn_address", Warn;
     /// Server name is suspicious or in a warned category.
     WarnName = 42, "warn_name", Warn;
-    /// Forbidden behind MPLS, where no return label is configured: dropped without an answer.
+    /// Forbidden, or to be answered here, behind MPLS, where no return label is configured: dropped without an answer.
     BlockMplsNoReturn = 43, "block_mpls_no_return", Block;
+    /// Connection or datagram to port 853 (DNS over TLS or QUIC), or to the address of a resolver that is asked by encrypted DNS.
+    BlockEncryptedDns = 44, "block_encrypted_dns", Block;
+    /// Server name is that of a resolver that is asked by encrypted DNS.
+    BlockEncryptedDnsName = 45, "block_encrypted_dns_name", Block;
+    /// Name by which devices find out whether they may hide what they ask: they learn that they may not.
+    BlockCanaryName = 46, "block_canary_name", Block;
+    /// Server name is the public one behind which Encrypted ClientHello hides the real one.
+    BlockEchName = 47, "block_ech_name", Block;
     /// Segment out of order while the ClientHello is unfinished.
     HoldOutOfOrder = 48, "hold_out_of_order", Hold;
     /// Retransmission whose bytes differ from, or cannot be compared with, those that passed.
@@ -148,6 +166,14 @@ reasons! {
     RefuseDnsMalformed = 64, "refuse_dns_malformed", Refuse;
     /// DNS query with several questions: no server answers them, and only one would be judged.
     RefuseDnsQuestions = 65, "refuse_dns_questions", Refuse;
+    /// HTTP request that servers understand differently or not at all: two hosts, two lengths, folded lines.
+    RefuseHttpMalformed = 66, "refuse_http_malformed", Refuse;
+    /// HTTP/2 without TLS: its names are not read.
+    RefuseHttp2 = 67, "refuse_http2", Refuse;
+    /// Packet of a connection whose request was answered or refused: the client is reset.
+    RefuseEnded = 68, "refuse_ended", Refuse;
+    /// DNS query over TCP that would be answered in another form: its client is reset.
+    RefuseDnsForm = 69, "refuse_dns_form", Refuse;
     /// First packet of a QUIC client, turned to TCP by the profile: answered by Version Negotiation.
     FallbackQuicPolicy = 70, "fallback_quic_policy", Fallback;
     /// First packets of a QUIC client whose name cannot be read: another version, or a hello that is none. Turned to TCP likewise.
@@ -170,6 +196,8 @@ impl Reason {
 pub const LAST_BLOCK: u32 = 47;
 /// Reasons below this number pass.
 pub const FIRST_NOT_PASS: u32 = 32;
+/// Reasons from this number up to [`FIRST_NOT_PASS`] are passes in another form: the query is answered here.
+pub const FIRST_ANSWERED: u32 = 27;
 
 #[cfg(test)]
 mod tests {

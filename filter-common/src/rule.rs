@@ -4,11 +4,20 @@
 //! Among the entries that match, the one with the lowest step decides; among several of one step,
 //! the longest subject.
 
-use crate::abi::{LOCAL_INFRASTRUCTURE, POLICY_ALLOW_ONLY, Policy, Tiers};
+use crate::abi::{
+    LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, LOCAL_INFRASTRUCTURE, POLICY_ALLOW_ONLY, Policy,
+    Tiers,
+};
 use crate::reason::Reason;
 
 /// Category of a decision that no category explains: a local list, or allow-only.
 pub const CATEGORY_NONE: u32 = 255;
+/// In a [`Match`] only: no category explains it, and it is denied as a name of encrypted DNS.
+const DENIED_ENCRYPTED_DNS: u32 = 256;
+/// In a [`Match`] only: no category explains it, and it is denied as a canary name.
+const DENIED_CANARY: u32 = 257;
+/// In a [`Match`] only: no category explains it, and it is denied as a public name of Encrypted ClientHello.
+const DENIED_ECH: u32 = 258;
 
 /// The steps of the precedence. Lower decides first; steps 1 and 4 belong to the organisation, not
 /// to an entry.
@@ -78,6 +87,20 @@ fn lowest(mask: u64) -> u32 {
     mask.trailing_zeros()
 }
 
+/// As what a subject with these denied bits is denied: a list of the operator's goes before.
+#[inline(always)]
+fn denied_as(denied: u64) -> u32 {
+    if denied & !(LOCAL_ENCRYPTED_DNS | LOCAL_CANARY | LOCAL_ECH) != 0 {
+        CATEGORY_NONE
+    } else if denied & LOCAL_CANARY != 0 {
+        DENIED_CANARY
+    } else if denied & LOCAL_ECH != 0 {
+        DENIED_ECH
+    } else {
+        DENIED_ENCRYPTED_DNS
+    }
+}
+
 /// What `policy` makes of one entry with these `tiers`.
 #[inline(always)]
 #[must_use]
@@ -98,7 +121,7 @@ pub fn judge_entry(tiers: &Tiers, policy: &Policy) -> Match {
     } else if tiers.local & policy.local_allow != 0 {
         (Step::LocalAllow, CATEGORY_NONE)
     } else if tiers.local & policy.local_deny != 0 {
-        (Step::LocalDeny, CATEGORY_NONE)
+        (Step::LocalDeny, denied_as(tiers.local & policy.local_deny))
     } else if nsor != 0 {
         (Step::Nsor, nsor_category)
     } else if tiers.nsor & policy.age != 0 {
@@ -211,6 +234,17 @@ pub struct Decision {
     pub entry: u32,
 }
 
+/// The reason of what is denied as a way to hide names.
+#[inline(always)]
+fn hidden(denied: u32) -> Option<Reason> {
+    Some(match denied {
+        DENIED_ENCRYPTED_DNS => Reason::BlockEncryptedDnsName,
+        DENIED_CANARY => Reason::BlockCanaryName,
+        DENIED_ECH => Reason::BlockEchName,
+        _ => return None,
+    })
+}
+
 /// Decides from the matches so far. `bypass` tells whether the organisation's bypass is in force.
 #[inline(always)]
 #[must_use]
@@ -262,7 +296,11 @@ pub fn decide(best: &Best, policy: &Policy, bypass: bool, moment: Moment) -> Dec
         });
     }
     if step == Step::LocalDeny as u32 {
-        return of(pick(Reason::BlockLocalAddress, Reason::BlockLocalName));
+        let local = pick(Reason::BlockLocalAddress, Reason::BlockLocalName);
+        return Decision {
+            category: CATEGORY_NONE,
+            ..of(hidden(best.category).or(local))
+        };
     }
     if step == Step::Nsor as u32 {
         return of(pick(Reason::BlockNsorAddress, Reason::BlockNsorName));

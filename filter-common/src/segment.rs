@@ -2,6 +2,7 @@
 
 use crate::abi::{CONTROL_DRAIN, Scratch, drain_holds};
 use crate::bytes::{Packet, View};
+use crate::judge::REQUESTS_NEXT;
 use crate::limits::SEGMENT_BYTES_MAX;
 use crate::lookup::nameless;
 use crate::packet::{FRAGMENT_FIRST, FRAGMENT_LATER, FRAGMENT_NONE, Protocol, is_extension};
@@ -9,7 +10,7 @@ use crate::reason::Reason;
 use crate::table::{finish, fold};
 use crate::walk::name_in_packet;
 use crate::world::World;
-use crate::{dns, flow, quic, tls};
+use crate::{dns, encrypted, flow, http, quic, request, tls};
 
 /// TCP flags.
 pub mod tcp {
@@ -19,6 +20,8 @@ pub mod tcp {
     pub const SYN: u32 = 2;
     /// Reset.
     pub const RST: u32 = 4;
+    /// Push.
+    pub const PSH: u32 = 8;
     /// Acknowledgement.
     pub const ACK: u32 = 16;
     /// Urgent pointer.
@@ -78,6 +81,13 @@ fn datagram<W: World>(world: &mut W, fragment: u32) -> u32 {
     facts.question_end = 0;
     facts.quic = 0;
     if port != dns::PORT {
+        let stopped = encrypted::stopped(world, port);
+        if stopped != 0 {
+            if fragment == FRAGMENT_NONE {
+                world.call_mark_answerable();
+            }
+            return stopped;
+        }
         return other_datagram(world, l4, fragment);
     }
     let (ports, len) = (header.be32(0), header.be16(4));
@@ -169,7 +179,11 @@ fn segment<W: World>(world: &mut W) -> u32 {
         return Reason::RefuseMalformed.number();
     };
     if segment.payload_len == 0 && segment.flags & tcp::SYN == 0 {
-        return Reason::PassNoPayload.number();
+        if !request::without_payload(world, header.be32(0)) {
+            return Reason::PassNoPayload.number();
+        }
+        segment_into_facts(world.facts(), segment, header);
+        return world.call_ended();
     }
     segment_into_facts(world.facts(), segment, header);
     if segment.flags & tcp::SYN == 0 {
@@ -177,6 +191,11 @@ fn segment<W: World>(world: &mut W) -> u32 {
     }
     if segment.payload_len != 0 {
         return Reason::RefuseSynData.number();
+    }
+    let port = world.facts().ports & 0xffff;
+    let stopped = encrypted::stopped(world, port);
+    if stopped != 0 {
+        return stopped;
     }
     world.call_syn()
 }
@@ -195,8 +214,10 @@ fn data<W: World>(world: &mut W) -> u32 {
     let facts = world.facts();
     let (key, tag) = (facts.key, facts.spare[2] as u64);
     let record = tls::starts_record(first);
+    let dns = world.facts().ports & 0xffff == dns::PORT;
+    let method = http::starts_method(first) || dns;
     // Four tags in one word tell most flows without an entry, at an eighth of the memory of the keys.
-    if !record && !flow::has_tag(world.flow_tags(set), tag) {
+    if !record && !method && !flow::has_tag(world.flow_tags(set), tag) {
         return nameless(world, Reason::PassNoFlow);
     }
     if !world.open_flows(set) {
@@ -206,17 +227,28 @@ fn data<W: World>(world: &mut W) -> u32 {
         Some(way) => {
             let (state, next) = flow::read(world.flows(), way);
             let behind = seq.wrapping_sub(next) < 1 << 31;
-            if record || flow::stage(state) != flow::STAGE_DONE || !behind {
-                return world.call_payload();
+            let request = method && state & flow::REQUESTS != 0;
+            if record || request || flow::stage(state) != flow::STAGE_DONE || !behind {
+                return judge_payload(world);
             }
             if state & flow::LATER == 0 {
                 world.swap_state(way, state, state | flow::LATER);
             }
             Reason::PassData.number()
         }
-        None if record => world.call_payload(),
+        None if record || method => judge_payload(world),
         None => nameless(world, Reason::PassNoFlow),
     }
+}
+
+/// A segment with payload that is to be judged.
+#[inline(always)]
+fn judge_payload<W: World>(world: &mut W) -> u32 {
+    let reason = world.call_payload();
+    if reason == REQUESTS_NEXT {
+        return world.call_parse_requests();
+    }
+    reason
 }
 
 /// [`tls::glide`] on `facts.hello`. A name that lies whole in the segment is looked up at once: its place

@@ -45,6 +45,8 @@ pub enum Action {
     Reset = 2,
     /// The frame is turned into the answer to its query (`XDP_TX`).
     Answer = 3,
+    /// The frame is turned into a redirect to the page that says why (`XDP_TX`).
+    Redirect = 4,
 }
 
 impl Action {
@@ -55,6 +57,7 @@ impl Action {
             0 => Action::Pass,
             2 => Action::Reset,
             3 => Action::Answer,
+            4 => Action::Redirect,
             _ => Action::Drop,
         }
     }
@@ -67,6 +70,7 @@ impl Action {
             Action::Drop => "drop",
             Action::Reset => "reset",
             Action::Answer => "answer",
+            Action::Redirect => "redirect",
         }
     }
 }

@@ -83,7 +83,10 @@ fn probe_last<W: World>(world: &mut W, state: u64, word: u64, left: u32) {
     let front = (7 - left) * 8;
     let word = (((word >> front) | 0xff) ^ (0xff ^ b'.' as u64)) << front;
     let whole = 0x80 << front;
-    probe_one(world, state, word, whole, left | WHOLE_NAME);
+    let key = suffix_key(state, word, whole);
+    world.facts().name_key = key;
+    world.facts().name_has_urls = 0;
+    probe_name(world, key, whole, left | WHOLE_NAME);
     probe_dots(world, state, word, dots_of_word(word) & !whole, left);
 }
 

@@ -2,17 +2,19 @@
 
 use crate::abi::{
     Bucket, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot, Interface, NetEntry, Org, OrgRate,
-    Policy, Scratch,
+    Policy, Request, Scratch,
 };
 use crate::bytes::Packet;
 use crate::grant::granted;
 use crate::identify::link_into_facts;
-use crate::limits::{NAME_BUF, STEPS_MAX};
+use crate::limits::{NAME_BUF, REQUEST_STEPS_MAX, STEPS_MAX};
 use crate::lookup::{net_found, subject_found};
 use crate::packet::read_extensions;
+use crate::request;
 use crate::segment::{hash_payload, step_facts};
-use crate::walk::name_in_row;
-use crate::{dns, flow, quic, tls};
+use crate::url::Paths;
+use crate::walk::{name_in_packet, name_in_row};
+use crate::{dns, encrypted, flow, http, http_glide, quic, tls};
 
 /// Everything around the pipeline: the frame, the maps, the clock, and the places where the kernel
 /// cuts the text into separately verified functions (the `call_*` methods).
@@ -30,6 +32,17 @@ pub trait World: Sized {
     fn now_ns(&self) -> u64;
     /// The same value; the kernel's verifier forgets what it knew of it.
     fn forget(&mut self, value: u32) -> u32;
+
+    /// Puts a number aside in the facts: what is got back is forgotten as by [`World::forget`].
+    fn put_aside(&mut self, place: usize, value: u32) {
+        if let Some(spare) = self.facts().spare.get_mut(place) {
+            *spare = value;
+        }
+    }
+    /// A number that was put aside.
+    fn aside(&mut self, place: usize) -> u32 {
+        self.facts().spare.get(place).copied().unwrap_or(0)
+    }
 
     /// Puts [`Hello::START`] into the facts. The kernel writes word by word: LLVM makes a call of it
     /// otherwise, which the verifier refuses.
@@ -52,6 +65,39 @@ pub trait World: Sized {
     }
     /// The parser's state in the facts, and the name of a row of `HELLOS`.
     fn hello_and_name(&mut self, row: u32) -> Option<(&mut Hello, &mut [u8; NAME_BUF])>;
+
+    /// Puts the state in front of a request into the facts.
+    fn start_request(&mut self) {
+        self.facts().request = Request::default();
+    }
+    /// Copies the reader's state of a row of `HELLOS` into the facts.
+    fn load_request(&mut self, row: u32) {
+        if let Some(request) = self.hello(row).map(|slot| slot.request) {
+            self.facts().request = request;
+        }
+    }
+    /// Copies the reader's state from the facts into a row of `HELLOS`.
+    fn save_request(&mut self, row: u32) {
+        let request = self.facts().request;
+        if let Some(slot) = self.hello(row) {
+            slot.request = request;
+        }
+    }
+    /// The hashes of a row of `HELLOS`.
+    type Paths<'a>: Paths
+    where
+        Self: 'a;
+    /// The reader's state in the facts, with the name and the hashes of a row of `HELLOS`.
+    fn request_and_buffers(
+        &mut self,
+        row: u32,
+    ) -> Option<(&mut Request, &mut [u8; NAME_BUF], Self::Paths<'_>)>;
+    /// A hash of a row of `HELLOS`.
+    fn path(&mut self, row: u32, place: u32) -> u64;
+    /// A row of `DEAD`.
+    fn dead(&self, row: u32) -> u32;
+    /// Writes it.
+    fn set_dead(&mut self, row: u32, second: u32);
 
     /// The row of `CONTROL`.
     fn control(&self) -> &Control;
@@ -129,8 +175,8 @@ pub trait World: Sized {
     fn release_flows(&mut self);
     /// Replaces the state word of `way` if it still is `old`.
     fn swap_state(&mut self, way: usize, old: u64, new: u64);
-    /// A word of the row of `PORTAL`.
-    fn portal_word(&self, word: u32) -> u32;
+    /// A word of a row of `ANSWERS`.
+    fn answer_word(&self, row: u32, word: u32) -> u32;
     /// Finds the row of `MESSAGE`; false: there is none. Before it none of the four below may be asked for.
     fn open_message(&mut self) -> bool;
     /// A byte of the message.
@@ -180,6 +226,10 @@ pub trait World: Sized {
     fn call_mark_answerable(&mut self) {
         quic::mark_answerable(self);
     }
+    /// [`encrypted::endpoint`].
+    fn call_endpoint(&mut self) -> u32 {
+        encrypted::endpoint(self)
+    }
     /// [`granted`], as 0 or 1.
     fn call_granted(&mut self, entry: u32) -> u32 {
         granted(self, entry) as u32
@@ -202,6 +252,44 @@ pub trait World: Sized {
             }
         }
         tls::progress::GO
+    }
+    /// [`request::parse_claimed`].
+    fn call_parse_requests(&mut self) -> u32 {
+        request::parse_claimed(self)
+    }
+    /// [`http_glide::glide`].
+    fn call_glide_request(&mut self) -> u32 {
+        http_glide::glide(self)
+    }
+    /// [`request::requests`].
+    fn call_requests(&mut self, row: u32) -> u32 {
+        request::requests(self, row)
+    }
+    /// [`request::step_facts`], until it is not `progress::GO` or the budget is used up.
+    fn call_request_steps(&mut self, row: u32) -> u32 {
+        for _ in 0..REQUEST_STEPS_MAX {
+            let outcome = request::step_facts(self, row);
+            if outcome != http::progress::GO {
+                return outcome;
+            }
+        }
+        http::progress::GO
+    }
+    /// [`request::judge_request`].
+    fn call_judge_request(&mut self, row: u32, outcome: u32) -> u32 {
+        request::judge_request(self, row, outcome)
+    }
+    /// [`request::urls`].
+    fn call_urls(&mut self, row: u32) {
+        request::urls(self, row);
+    }
+    /// [`request::ended`].
+    fn call_ended(&mut self) -> u32 {
+        request::ended(self)
+    }
+    /// [`name_in_packet`].
+    fn call_name_in_packet(&mut self) {
+        name_in_packet(self);
     }
     /// [`name_in_row`].
     fn call_name_in_row(&mut self, row: u32) {

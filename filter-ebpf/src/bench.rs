@@ -30,7 +30,7 @@ mod program {
     const HELLO_WORDS: usize = 8;
 
     /// Words of a frame that are put back at most.
-    const FRAME_WORDS: usize = 16;
+    const FRAME_WORDS: usize = 20;
 
     /// What to do before each iteration; written by the benchmark. Offsets of 0 mean: nothing.
     #[repr(C)]

@@ -20,6 +20,8 @@ mod diagnostics;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod page;
+#[cfg(target_arch = "bpf")]
 mod parts;
 #[cfg(target_arch = "bpf")]
 mod pointer;

@@ -7,12 +7,12 @@
 use aya_ebpf::btf_maps::{Array, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use filter_common::abi::{
-    Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, GrantSet, HelloSlot,
-    Interface, Message, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Policy, Portal, QuicSet,
-    QuicWatch, Scratch,
+    ANSWERS as ANSWER_ROWS, Addresses, Bucket, BucketEntries, CategoryCounters, Class, Control,
+    FlowSet, GrantSet, HelloSlot, Interface, Message, NetEntry, Org, Org6SplitKey, OrgCounters,
+    OrgRate, Page, Policy, QuicSet, QuicWatch, Scratch,
 };
 use filter_common::limits::{
-    GRANT_SETS, INTERFACES as INTERFACE_ROWS, QUIC_RING_BYTES, QUIC_SETS, REASONS,
+    DEAD_ROWS, GRANT_SETS, INTERFACES as INTERFACE_ROWS, QUIC_RING_BYTES, QUIC_SETS, REASONS,
 };
 
 /// `BPF_F_MMAPABLE`, `linux/bpf.h`, kernel 5.5.
@@ -102,9 +102,15 @@ pub(crate) static QUIC_WATCH: Array<QuicWatch, 1, MMAPABLE> = Array::new();
 /// Initial packets whose name the daemon reads.
 #[btf_map]
 pub(crate) static QUIC_COPIES: RingBuf<(), QUIC_RING_BYTES> = RingBuf::new();
-/// Where forbidden names lead.
+/// Where answers lead: to the portal, or to the safe form of a search engine.
 #[btf_map]
-pub(crate) static PORTAL: Array<Portal, 1, MMAPABLE> = Array::new();
+pub(crate) static ANSWERS: Array<Addresses, { ANSWER_ROWS as usize }, MMAPABLE> = Array::new();
+/// The answer to a request that is blocked or warned of.
+#[btf_map]
+pub(crate) static PAGE: Array<Page, 1, MMAPABLE> = Array::new();
+/// When a connection was ended last, by its client's address and port: seconds of the coarse clock.
+#[btf_map]
+pub(crate) static DEAD: Array<u32, { DEAD_ROWS as usize }, MMAPABLE> = Array::new();
 /// A message that is read or built.
 #[btf_map]
 pub(crate) static MESSAGE: PerCpuArray<Message, 1> = PerCpuArray::new();

@@ -4,13 +4,13 @@
 //! else goes through map memory.
 
 use aya_ebpf::bindings::xdp_md;
-use filter_common::limits::STEPS_MAX;
+use filter_common::limits::{REQUEST_STEPS_MAX, STEPS_MAX};
 use filter_common::world::World;
-use filter_common::{dns, flow, grant, quic, tls};
-use filter_common::{identify, lookup, segment, walk};
+use filter_common::{dns, encrypted, flow, grant, http, http_glide, quic, tls};
+use filter_common::{identify, lookup, request, segment, walk};
 
-use crate::reply;
 use crate::world::KernelWorld;
+use crate::{page, reply};
 
 /// The world around `ctx`, or the given result.
 macro_rules! world {
@@ -124,6 +124,14 @@ pub(crate) extern "C" fn granted(entry: u32) -> u32 {
     grant::granted(&mut world, entry) as u32
 }
 
+/// A SYN or a datagram of encrypted DNS.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn endpoint() -> u32 {
+    let mut world = world!(core::ptr::null_mut(), 0);
+    encrypted::endpoint(&mut world)
+}
+
 /// A SYN.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -159,6 +167,97 @@ pub(crate) extern "C" fn steps(ctx: *mut xdp_md, row: u32) -> u32 {
         }
     }
     tls::progress::GO
+}
+
+/// The requests of a segment. Called under the claim of the flow's set, which is found again.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn parse_requests(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, 0);
+    let set = world.facts().spare[0];
+    if !world.open_flows(set) {
+        return 0;
+    }
+    request::parse_claimed(&mut world)
+}
+
+/// A request in one segment.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn glide_request(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, http::progress::GO);
+    http_glide::glide(&mut world)
+}
+
+/// Steps and verdicts on a segment's requests.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn requests(ctx: *mut xdp_md, row: u32) -> u32 {
+    let mut world = world!(ctx, http::progress::NOT_HTTP);
+    request::requests(&mut world, row)
+}
+
+/// One step of a request.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn request_step(ctx: *mut xdp_md, row: u32) -> u32 {
+    let mut world = world!(ctx, http::progress::NOT_HTTP);
+    request::step_facts(&mut world, row)
+}
+
+/// Steps of a request, within the budget.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn request_steps(ctx: *mut xdp_md, row: u32) -> u32 {
+    for _ in 0..REQUEST_STEPS_MAX {
+        let outcome = request_step(ctx, row);
+        if outcome != http::progress::GO {
+            return outcome;
+        }
+    }
+    http::progress::GO
+}
+
+/// The verdict on a request.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn judge_request(row: u32, outcome: u32) -> u32 {
+    let mut world = world!(core::ptr::null_mut(), 0);
+    request::judge_request(&mut world, row, outcome)
+}
+
+/// The look-up of a request's URLs.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn urls(row: u32) -> u32 {
+    let mut world = world!(core::ptr::null_mut(), 0);
+    request::urls(&mut world, row);
+    0
+}
+
+/// A segment without payload of an ended connection, perhaps.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn ended() -> u32 {
+    let mut world = world!(core::ptr::null_mut(), 0);
+    request::ended(&mut world)
+}
+
+/// The walk of a name in the frame.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn name_in_packet(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, 0);
+    walk::name_in_packet(&mut world);
+    0
+}
+
+/// The frame becomes a redirect to the page; 1 if it did.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn redirect(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, 0);
+    page::redirect(&mut world).is_some() as u32
 }
 
 /// The walk of a name in a row of `HELLOS`.

@@ -56,6 +56,9 @@ fn run(ctx: &XdpContext) -> u32 {
             return XDP_TX;
         }
     }
+    if outcome.action == Action::Redirect as u32 && parts::redirect(ctx.ctx) != 0 {
+        return XDP_TX;
+    }
     XDP_DROP
 }
 

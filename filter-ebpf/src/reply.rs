@@ -10,10 +10,11 @@ use filter_common::segment::tcp;
 use filter_common::world::World;
 use filter_common::{dns, quic};
 
+use crate::page::{message_sum, store_message};
 use crate::pointer::{bound, pointer};
 use crate::world::KernelWorld;
 
-const TCP_LEN: u32 = 20;
+pub(crate) const TCP_LEN: u32 = 20;
 const UDP_LEN: u32 = 8;
 /// Highest offset of a network header: tags, PPPoE and labels in front of it.
 const LINK_MASK: u32 = 0x3f;
@@ -30,20 +31,20 @@ unsafe fn put16(at: *mut u8, offset: usize, value: u32) {
 
 /// Writes four bytes in network order.
 #[inline(always)]
-unsafe fn put32(at: *mut u8, offset: usize, value: u32) {
+pub(crate) unsafe fn put32(at: *mut u8, offset: usize, value: u32) {
     // SAFETY: the caller's view holds the place; BPF has unaligned stores.
     unsafe { *at.add(offset).cast::<u32>() = value.to_be() }
 }
 
 /// One's complement sum of a word's halves (RFC 1071), not folded yet.
 #[inline(always)]
-fn halves(word: u32) -> u64 {
+pub(crate) fn halves(word: u32) -> u64 {
     (word >> 16) as u64 + (word & 0xffff) as u64
 }
 
 /// Folds and complements a sum.
 #[inline(always)]
-fn checksum(sum: u64) -> u32 {
+pub(crate) fn checksum(sum: u64) -> u32 {
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
@@ -88,7 +89,11 @@ pub(crate) fn version_negotiation(world: &mut KernelWorld) -> Option<()> {
 /// Makes the frame one to its sender with `payload_len` bytes behind the network header; gives the
 /// place of the transport header.
 #[inline(always)]
-fn headers(world: &mut KernelWorld, protocol: Protocol, payload_len: u32) -> Option<u32> {
+pub(crate) fn headers(
+    world: &mut KernelWorld,
+    protocol: Protocol,
+    payload_len: u32,
+) -> Option<u32> {
     let l3 = network_offset(world)?;
     let header_len = if world.facts().version == 4 { 20 } else { 40 };
     let frame_len = world.packet().len();
@@ -240,7 +245,7 @@ fn ipv6(world: &mut KernelWorld, l3: u32, protocol: Protocol, len: u32) -> Optio
 
 /// Sum of the pseudo header (RFC 9293 section 3.1, RFC 8200 section 8.1).
 #[inline(always)]
-fn pseudo_header(facts: &Scratch, protocol: Protocol, len: u32) -> u64 {
+pub(crate) fn pseudo_header(facts: &Scratch, protocol: Protocol, len: u32) -> u64 {
     let mut sum = halves(facts.source[3]) + halves(facts.destination[3]);
     sum += protocol.0 as u64 + len as u64;
     if facts.version == 6 {
@@ -290,18 +295,8 @@ fn datagram(world: &mut KernelWorld, l4: u32, len: u32) -> Option<()> {
     let ports = facts.ports.rotate_left(16);
     let total = UDP_LEN + len;
     let header = pseudo_header(facts, Protocol::UDP, total) + halves(ports) + total as u64;
-    // The sum takes words of four bytes: what is behind the message counts as zero.
-    let padded = (bound::<{ DNS_LEN_MAX - 1 }>(len) + 3) & (DNS_LEN_MAX - 4) as usize;
-    world.put_message_word(len, 0);
-    let bytes = world.message_start().cast::<u32>();
-    // SAFETY: `padded` bytes of the map value are there, a multiple of four and at most 512 (kernel 4.6).
-    let sum = unsafe { helpers::bpf_csum_diff(core::ptr::null_mut(), 0, bytes, padded as u32, 0) };
-    if sum < 0 {
-        return None;
-    }
-    // The sum does not depend on the order of bytes but for that of its own two (RFC 1071 section 2).
-    let message_sum = (!checksum(sum as u64) & 0xffff) as u16;
-    let sum = match checksum(header + message_sum.swap_bytes() as u64) {
+    let message = message_sum(world, len)?;
+    let sum = match checksum(header + message) {
         0 => 0xffff,
         sum => sum,
     };
@@ -312,10 +307,5 @@ fn datagram(world: &mut KernelWorld, l4: u32, len: u32) -> Option<()> {
         put16(at, 4, total);
         put16(at, 6, sum);
     }
-    // As in `grow_in_front`.
-    let len = bound::<{ DNS_LEN_MAX - 1 }>(len.wrapping_sub(1)) as u32 + 1;
-    // SAFETY: `len` bytes of the map value are there; the helper checks the frame's (kernel 5.18).
-    let stored =
-        unsafe { helpers::bpf_xdp_store_bytes(world.ctx(), l4 + UDP_LEN, bytes.cast(), len) };
-    (stored == 0).then_some(())
+    store_message(world, l4 + UDP_LEN, len)
 }

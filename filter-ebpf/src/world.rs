@@ -6,12 +6,13 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated as helpers;
 use core::arch::asm;
 use filter_common::abi::{
-    Bucket, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot, Interface, NetEntry, Org,
-    Org6SplitKey, OrgRate, Policy, QuicFlow, Scratch,
+    ANSWERS, Bucket, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot, Interface, NetEntry, Org,
+    Org6SplitKey, OrgRate, PATHS, Policy, QuicFlow, Request, Scratch,
 };
 use filter_common::grant::{find_grant, grant_set};
 use filter_common::limits::{MESSAGE_MASK, NAME_BUF, WAYS};
 use filter_common::quic_flow::{find_quic, quic_set};
+use filter_common::url::Paths;
 use filter_common::world::World;
 
 use crate::bytes::XdpPacket;
@@ -19,6 +20,7 @@ use crate::pointer::bound;
 use crate::{maps, parts};
 
 const HELLO_WORDS: usize = size_of::<Hello>() / 8;
+const REQUEST_WORDS: usize = size_of::<Request>() / 8;
 
 /// A frame in the kernel and the maps around it.
 pub(crate) struct KernelWorld {
@@ -96,6 +98,35 @@ fn copy_hello(from: *const Hello, to: *mut Hello) {
     }
 }
 
+/// Copies the reader's state as [`copy_hello`] does.
+#[inline(always)]
+fn copy_request(from: *const Request, to: *mut Request) {
+    // SAFETY: both are whole `Request`s in map values, of `REQUEST_WORDS` aligned words of integers.
+    unsafe {
+        for word in 0..REQUEST_WORDS {
+            to.cast::<u64>()
+                .add(word)
+                .write_volatile(from.cast::<u64>().add(word).read_volatile());
+        }
+    }
+}
+
+/// The hashes of a row of `HELLOS`: [`PATHS`] words.
+pub(crate) struct RowPaths(*mut u64);
+
+impl Paths for RowPaths {
+    #[inline(always)]
+    fn hash(&self, at: usize) -> u64 {
+        // SAFETY: the mask keeps within the words of the row.
+        unsafe { *self.0.add(bound::<{ PATHS as u32 - 1 }>(at as u32)) }
+    }
+    #[inline(always)]
+    fn put(&mut self, at: usize, hash: u64) {
+        // SAFETY: as in `hash`.
+        unsafe { *self.0.add(bound::<{ PATHS as u32 - 1 }>(at as u32)) = hash }
+    }
+}
+
 impl World for KernelWorld {
     type Packet = XdpPacket;
 
@@ -130,6 +161,26 @@ impl World for KernelWorld {
         }
     }
     #[inline(always)]
+    fn put_aside(&mut self, place: usize, value: u32) {
+        // SAFETY: as in `forget`; the places that are asked for are constants within the words.
+        unsafe {
+            (&raw mut (*self.facts).spare)
+                .cast::<u32>()
+                .add(place)
+                .write_volatile(value);
+        }
+    }
+    #[inline(always)]
+    fn aside(&mut self, place: usize) -> u32 {
+        // SAFETY: as in `put_aside`.
+        unsafe {
+            (&raw const (*self.facts).spare)
+                .cast::<u32>()
+                .add(place)
+                .read_volatile()
+        }
+    }
+    #[inline(always)]
     fn start_hello(&mut self) {
         // SAFETY: the scratch row is valid for the whole run and belongs to this processor; a `Hello`
         // is `HELLO_WORDS` words of integers, and `Hello::START` is all zeros.
@@ -158,6 +209,66 @@ impl World for KernelWorld {
         let slot = maps::HELLOS.get_ptr_mut(row)?;
         // SAFETY: two different map values; the flow in hand owns the row under its set's claim.
         unsafe { Some((&mut (*self.facts).hello, &mut (*slot).name)) }
+    }
+    #[inline(always)]
+    fn start_request(&mut self) {
+        // SAFETY: the scratch row is valid for the whole run and belongs to this processor; a `Request`
+        // is `REQUEST_WORDS` words of integers, and zeros are its start.
+        unsafe {
+            let words = (&raw mut (*self.facts).request).cast::<u64>();
+            for word in 0..REQUEST_WORDS {
+                words.add(word).write_volatile(0);
+            }
+        }
+    }
+    #[inline(always)]
+    fn load_request(&mut self, row: u32) {
+        let Some(slot) = self.hello(row) else { return };
+        let from = &raw const slot.request;
+        copy_request(from, &raw mut self.facts().request);
+    }
+    #[inline(always)]
+    fn save_request(&mut self, row: u32) {
+        let from = &raw const self.facts().request;
+        if let Some(slot) = self.hello(row) {
+            copy_request(from, &raw mut slot.request);
+        }
+    }
+    type Paths<'a> = RowPaths;
+    #[inline(always)]
+    fn request_and_buffers(
+        &mut self,
+        row: u32,
+    ) -> Option<(&mut Request, &mut [u8; NAME_BUF], RowPaths)> {
+        let slot = maps::HELLOS.get_ptr_mut(row)?;
+        // SAFETY: places of two map values that do not overlap; the flow in hand owns the row under its
+        // set's claim.
+        unsafe {
+            Some((
+                &mut (*self.facts).request,
+                &mut (*slot).name,
+                RowPaths((&raw mut (*slot).paths).cast()),
+            ))
+        }
+    }
+    #[inline(always)]
+    fn path(&mut self, row: u32, place: u32) -> u64 {
+        let Some(slot) = maps::HELLOS.get_ptr_mut(row) else {
+            return 0;
+        };
+        // SAFETY: as in `request_and_buffers`.
+        RowPaths(unsafe { (&raw mut (*slot).paths).cast() }).hash(place as usize)
+    }
+    #[inline(always)]
+    fn dead(&self, row: u32) -> u32 {
+        maps::DEAD.get(row).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn set_dead(&mut self, row: u32, second: u32) {
+        if let Some(place) = maps::DEAD.get_ptr_mut(row) {
+            // SAFETY: a map value; one word, of which the last writer's is as good as any.
+            unsafe { place.write_volatile(second) };
+        }
     }
     #[inline(always)]
     fn control(&self) -> &Control {
@@ -372,9 +483,9 @@ impl World for KernelWorld {
         compare_and_swap(&raw mut self.slot(way).state, old, new);
     }
     #[inline(always)]
-    fn portal_word(&self, word: u32) -> u32 {
-        let portal = maps::PORTAL.get(0);
-        let word = portal.and_then(|portal| portal.words.get(word as usize));
+    fn answer_word(&self, row: u32, word: u32) -> u32 {
+        let row = maps::ANSWERS.get(row & (ANSWERS - 1));
+        let word = row.and_then(|row| row.words.get(word as usize));
         word.copied().unwrap_or(0)
     }
     #[inline(always)]
@@ -458,6 +569,10 @@ impl World for KernelWorld {
         parts::mark_answerable(self.ctx);
     }
     #[inline(always)]
+    fn call_endpoint(&mut self) -> u32 {
+        parts::endpoint()
+    }
+    #[inline(always)]
     fn call_granted(&mut self, entry: u32) -> u32 {
         parts::granted(entry)
     }
@@ -472,6 +587,38 @@ impl World for KernelWorld {
     #[inline(always)]
     fn call_steps(&mut self, row: u32) -> u32 {
         parts::steps(self.ctx, row)
+    }
+    #[inline(always)]
+    fn call_parse_requests(&mut self) -> u32 {
+        parts::parse_requests(self.ctx)
+    }
+    #[inline(always)]
+    fn call_glide_request(&mut self) -> u32 {
+        parts::glide_request(self.ctx)
+    }
+    #[inline(always)]
+    fn call_requests(&mut self, row: u32) -> u32 {
+        parts::requests(self.ctx, row)
+    }
+    #[inline(always)]
+    fn call_request_steps(&mut self, row: u32) -> u32 {
+        parts::request_steps(self.ctx, row)
+    }
+    #[inline(always)]
+    fn call_judge_request(&mut self, row: u32, outcome: u32) -> u32 {
+        parts::judge_request(row, outcome)
+    }
+    #[inline(always)]
+    fn call_urls(&mut self, row: u32) {
+        parts::urls(row);
+    }
+    #[inline(always)]
+    fn call_ended(&mut self) -> u32 {
+        parts::ended()
+    }
+    #[inline(always)]
+    fn call_name_in_packet(&mut self) {
+        parts::name_in_packet(self.ctx);
     }
     #[inline(always)]
     fn call_name_in_row(&mut self, row: u32) {

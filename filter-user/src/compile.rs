@@ -4,19 +4,27 @@
 mod classes;
 mod nets;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use filter_common::abi::{LOCAL_INFRASTRUCTURE, Tiers};
+use filter_common::abi::{
+    LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, LOCAL_ENDPOINT, LOCAL_INFRASTRUCTURE,
+    POLICY_SAFE_MODERATE, Tiers,
+};
+use filter_common::dns::answer_row;
 use filter_common::limits::CATEGORIES;
+use filter_common::name::name_key;
 use ipnet::IpNet;
 
 use crate::config::{Config, Tier};
-use crate::desired::{Blocks4, Desired, InterfaceRow, Organisation, Subject, address_key};
+use crate::desired::{
+    Blocks4, Desired, InterfaceRow, Organisation, PortalAddresses, Subject, address_key,
+};
 use crate::numbers::Numbers;
-use crate::policy::{policy, portal};
+use crate::policy::{page, policy, portal};
 use crate::problem::Problem;
-use crate::registry::{RECORD_ADDRESS, RECORD_IPV4, RECORD_SUFFIX, Source};
+use crate::registry::{RECORD_ADDRESS, RECORD_IPV4, RECORD_SUFFIX, RECORD_URLS, Source};
+use crate::safe_search::{Engine, SafeSearch};
 
 use classes::Classes;
 pub use nets::Rejected;
@@ -49,7 +57,7 @@ pub struct Compiled {
     next_entry: u32,
 }
 
-/// What the entries of one file mean.
+/// What the names of one file mean; for its addresses see [`of_address`].
 #[must_use]
 pub fn tiers_of(source: &Source, config: &Config, numbers: &Numbers) -> Tiers {
     let categories = source.spec.categories;
@@ -66,6 +74,14 @@ pub fn tiers_of(source: &Source, config: &Config, numbers: &Numbers) -> Tiers {
             suspicious: categories,
             ..Tiers::default()
         },
+        Tier::Ech => Tiers {
+            local: LOCAL_ECH,
+            ..Tiers::default()
+        },
+        Tier::EncryptedDns => Tiers {
+            local: LOCAL_ENCRYPTED_DNS,
+            ..Tiers::default()
+        },
         Tier::Local => {
             let registry = config.registries.get(source.spec.registry);
             let number = registry.and_then(|registry| numbers.local(&registry.id));
@@ -74,6 +90,20 @@ pub fn tiers_of(source: &Source, config: &Config, numbers: &Numbers) -> Tiers {
                 ..Tiers::default()
             }
         }
+    }
+}
+
+/// What an address or a prefix means in a file whose names mean `tiers`.
+#[must_use]
+pub fn of_address(tiers: Tiers) -> Tiers {
+    let endpoint = if tiers.local & LOCAL_ENCRYPTED_DNS != 0 {
+        LOCAL_ENDPOINT
+    } else {
+        0
+    };
+    Tiers {
+        local: tiers.local & !(LOCAL_ENCRYPTED_DNS | LOCAL_ECH) | endpoint,
+        ..tiers
     }
 }
 
@@ -121,6 +151,8 @@ pub fn compile(input: &Input<'_>) -> Result<Compiled, Problem> {
         nets6,
         organisations: organisations(input),
         portal: portal(input.config),
+        page: page(input.config),
+        safe_search: safe_search(input),
         syn_limit: input.config.daemon.syn_limit,
         pass_all: input.config.daemon.pass_all,
     };
@@ -203,12 +235,25 @@ fn blocks4(input: &Input<'_>) -> Blocks4 {
     blocks
 }
 
+/// Names by which devices find out whether they may hide what they ask for: Firefox and its DNS over HTTPS,
+/// iCloud Private Relay, and the discovery of designated resolvers (RFC 9462 section 6.1, with all below).
+const CANARY_NAMES: [(&str, bool); 4] = [
+    ("use-application-dns.net", false),
+    ("mask.icloud.com", false),
+    ("mask-h2.icloud.com", false),
+    ("resolver.arpa", true),
+];
+
 /// Source number of the provider's own addresses.
 const INFRASTRUCTURE_SOURCE: u32 = u32::MAX;
+/// Source number of [`CANARY_NAMES`], above the bits of `RECORD_KIND`.
+const CANARY_SOURCE: u32 = (u32::MAX >> RECORD_BITS) - 1;
+/// Source number of a search engine's names, less the engine's number; above the bits of `RECORD_KIND`.
+const ENGINE_SOURCE: u32 = CANARY_SOURCE;
 /// Bits of a record's flags below a source's number.
-const RECORD_BITS: u32 = 2;
+const RECORD_BITS: u32 = 3;
 /// These bits.
-const RECORD_KIND: u32 = RECORD_SUFFIX | RECORD_ADDRESS;
+const RECORD_KIND: u32 = RECORD_SUFFIX | RECORD_ADDRESS | RECORD_URLS;
 const _: () = assert!(RECORD_KIND >> RECORD_BITS == 0);
 
 /// All records, sorted by key.
@@ -232,9 +277,49 @@ fn gather(input: &Input<'_>) -> Vec<Found> {
             source: INFRASTRUCTURE_SOURCE,
         });
     }
+    let hiding_is_blocked = (input.config.profiles.iter()).any(|profile| profile.encrypted_dns);
+    for (name, suffix) in CANARY_NAMES.iter().filter(|_| hiding_is_blocked) {
+        let kind = if *suffix { RECORD_SUFFIX } else { 0 };
+        found.extend(name_key(input.seed, name.as_bytes()).map(|key| Found {
+            key,
+            source: CANARY_SOURCE << RECORD_BITS | kind,
+        }));
+    }
+    for (number, engine) in engines(input) {
+        let names = engine.names.iter();
+        let keys = names.filter_map(|name| name_key(input.seed, name.as_bytes()));
+        found.extend(keys.map(|key| Found {
+            key,
+            source: (ENGINE_SOURCE - number) << RECORD_BITS,
+        }));
+    }
     // The stable sort takes advantage of the files' being sorted already.
     found.sort_by_key(|found| found.key);
     found
+}
+
+/// The search engines with their numbers, where a profile leads to their safe form.
+fn engines<'a>(input: &Input<'a>) -> impl Iterator<Item = (u32, &'a Engine)> {
+    let mut profiles = input.config.profiles.iter();
+    let wanted = profiles.any(|profile| profile.safe_search != SafeSearch::Off);
+    let engines = input.config.engines.iter().filter(move |_| wanted);
+    let numbers = input.numbers;
+    engines.filter_map(|engine| Some((numbers.engine(&engine.id)?, engine)))
+}
+
+/// Where names of search engines lead.
+fn safe_search(input: &Input<'_>) -> BTreeMap<u32, PortalAddresses> {
+    engines(input)
+        .flat_map(|(number, engine)| {
+            [
+                (answer_row(number, 0), engine.strict.addresses),
+                (
+                    answer_row(number, POLICY_SAFE_MODERATE),
+                    engine.moderate().addresses,
+                ),
+            ]
+        })
+        .collect()
 }
 
 fn organisations(input: &Input<'_>) -> Vec<Organisation> {
@@ -284,6 +369,14 @@ const INFRASTRUCTURE: Tiers = Tiers {
     unified: 0,
     nsor: 0,
     local: LOCAL_INFRASTRUCTURE,
+    suspicious: 0,
+};
+
+/// Tiers of the canary names.
+const CANARY: Tiers = Tiers {
+    unified: 0,
+    nsor: 0,
+    local: LOCAL_CANARY,
     suspicious: 0,
 };
 

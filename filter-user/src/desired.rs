@@ -1,9 +1,10 @@
 //! The state that the maps are to be in: what compilation gives and what `kernel` applies. Pure data,
 //! content-addressed: classes and policies stand here by value, and their rows are `kernel`'s affair.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use filter_common::abi::{Class, Policy, Portal};
+use filter_common::abi::{Addresses, Class, PAGE_BUF, Page, Policy};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// A host name, suffix or address with its class.
@@ -74,7 +75,7 @@ pub struct InterfaceRow {
     pub mpls_reply: MplsReply,
 }
 
-/// Where forbidden names lead: addresses of the portal.
+/// Where an answer leads: addresses of the portal, or of a search engine's safe form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortalAddresses {
     /// IPv4 address.
@@ -84,20 +85,63 @@ pub struct PortalAddresses {
 }
 
 impl PortalAddresses {
-    /// The row of `PORTAL`.
+    /// The row of `ANSWERS`.
     #[must_use]
-    pub fn row(self) -> Portal {
+    pub fn row(self) -> Addresses {
         let v6 = self.v6.map_or(0, u128::from).to_be_bytes();
         let v4 = self.v4.map_or(0, u32::from);
-        let mut portal = Portal::default();
+        let mut row = Addresses::default();
         let (words, _) = v6.as_chunks::<4>();
-        for (place, word) in portal.words.iter_mut().zip(words) {
+        for (place, word) in row.words.iter_mut().zip(words) {
             *place = u32::from_be_bytes(*word);
         }
-        if let Some(last) = portal.words.last_mut() {
+        if let Some(last) = row.words.last_mut() {
             *last = v4;
         }
-        portal
+        row
+    }
+}
+
+/// Where requests that are blocked or warned of are sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageText {
+    /// Host of the page's URL; `None`: there is no page.
+    pub host: Option<String>,
+}
+
+impl PageText {
+    /// The row of `PAGE`: all zero where there is no page, or its host is longer than a name.
+    #[must_use]
+    pub fn row(&self) -> Page {
+        let mut page = Page {
+            text: [0; PAGE_BUF],
+            len: 0,
+            kind_at: 0,
+            entry_at: 0,
+            org_at: 0,
+            reason_at: 0,
+            pad: 0,
+        };
+        let Some(host) = &self.host else { return page };
+        let mut text = format!("HTTP/1.1 302 Found\r\nLocation: http://{host}/");
+        let mut put = |part: &str, digits: usize| {
+            text.push_str(part);
+            let at = text.len();
+            text.extend(std::iter::repeat_n('0', digits));
+            u32::try_from(at).unwrap_or(0)
+        };
+        page.kind_at = put("", 0);
+        page.entry_at = put("b?e=", 10);
+        page.org_at = put("&o=", 5);
+        page.reason_at = put("&r=", 3);
+        text.push_str(
+            "\r\nCache-Control: no-store\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        );
+        if let Some(place) = page.text.get_mut(..text.len()) {
+            place.copy_from_slice(text.as_bytes());
+            page.len = u32::try_from(text.len()).unwrap_or(0);
+        }
+        page
     }
 }
 
@@ -122,6 +166,10 @@ pub struct Desired {
     pub organisations: Vec<Organisation>,
     /// Where forbidden names lead.
     pub portal: PortalAddresses,
+    /// Where requests for them are sent.
+    pub page: PageText,
+    /// Where names of search engines lead, by row of `ANSWERS`; rows that are not here lead nowhere.
+    pub safe_search: BTreeMap<u32, PortalAddresses>,
     /// New flows that one organisation may open in a second.
     pub syn_limit: u32,
     /// The operator's switch: everything passes.

@@ -4,16 +4,16 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use filter_common::abi::{Policy, Tiers};
+use filter_common::abi::{LOCAL_ENDPOINT, Policy, Tiers};
 use filter_common::reason::Reason;
 use filter_common::rule::{CATEGORY_NONE, judge_entry};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::compile::{Compiled, nets_around, tiers_of};
+use crate::compile::{Compiled, nets_around, of_address, tiers_of};
 use crate::config::{Config, Tier};
 use crate::numbers::Numbers;
-use crate::registry::{RECORD_SUFFIX, Source, lines};
+use crate::registry::{RECORD_ADDRESS, RECORD_SUFFIX, RECORD_URLS, Source, lines};
 
 /// Where an entry stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,9 +57,11 @@ pub fn deciding(hits: &[Hit], policy: &Policy, reason: Option<Reason>) -> Option
         reason,
         Some(Reason::BlockNsorAddress | Reason::BlockNsorName)
     );
+    let by_endpoint = reason == Some(Reason::BlockEncryptedDns);
     let rank = |hit: &Hit| {
         let found = judge_entry(&hit.tiers, policy);
-        let foreign = by_nsor && found.nsor_category == CATEGORY_NONE;
+        let foreign = by_nsor && found.nsor_category == CATEGORY_NONE
+            || by_endpoint && hit.tiers.local & LOCAL_ENDPOINT == 0;
         let length = hit.net.map_or(u8::MAX, |net| net.prefix_len());
         (foreign, found.step, u8::MAX - length)
     };
@@ -88,8 +90,10 @@ impl Book<'_> {
         for source in self.sources {
             for record in source.with_key(key) {
                 let suffix = record.flags & RECORD_SUFFIX != 0;
-                if suffix || !suffix_only {
-                    hits.push(self.hit(source, record.line, suffix));
+                let entry = record.flags & RECORD_URLS == 0;
+                if entry && (suffix || !suffix_only) {
+                    let address = record.flags & RECORD_ADDRESS != 0;
+                    hits.push(self.hit(source, record.line, suffix, address));
                 }
             }
         }
@@ -109,7 +113,7 @@ impl Book<'_> {
             {
                 hits.push(Hit {
                     net: Some(net),
-                    ..self.hit(source, record.line, false)
+                    ..self.hit(source, record.line, false, true)
                 });
             }
         }
@@ -165,7 +169,7 @@ impl Book<'_> {
         })
     }
 
-    fn hit(&self, source: &Source, line: u32, suffix: bool) -> Hit {
+    fn hit(&self, source: &Source, line: u32, suffix: bool, address: bool) -> Hit {
         let path = &source.file.reading.path;
         let untouched = self.with_text
             && crate::registry::stamp(path).is_ok_and(|now| now == source.file.stamp);
@@ -175,9 +179,10 @@ impl Book<'_> {
             None
         };
         let categories = match source.spec.tier {
-            Tier::Local => Vec::new(),
+            Tier::Local | Tier::EncryptedDns | Tier::Ech => Vec::new(),
             _ => self.config.categories.labels(source.spec.categories),
         };
+        let tiers = tiers_of(source, self.config, self.numbers);
         let origin = Origin {
             list: source.spec.name.clone(),
             tier: source.spec.tier.label().to_owned(),
@@ -190,7 +195,7 @@ impl Book<'_> {
         Hit {
             net: None,
             origin,
-            tiers: tiers_of(source, self.config, self.numbers),
+            tiers: if address { of_address(tiers) } else { tiers },
         }
     }
 }

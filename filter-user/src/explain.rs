@@ -1,12 +1,18 @@
 //! Why is this blocked? The stages in their order, every entry that matches, and the one that wins,
 //! by the same functions as the data path.
 
+pub mod dns;
+
 use std::net::IpAddr;
 
-use filter_common::abi::{Class, POLICY_ALLOW_ONLY, Policy, Tiers};
+use filter_common::abi::{
+    Class, LOCAL_ENDPOINT, POLICY_ALLOW_ONLY, POLICY_ENCRYPTED_DNS, Policy, Tiers,
+};
+use filter_common::lookup::url_len;
 use filter_common::name::name_key;
 use filter_common::reason::Reason;
-use filter_common::rule::{Best, Decision, Moment, Step, decide, judge_entry};
+use filter_common::rule::{Best, CATEGORY_NONE, Decision, Moment, Step, decide, judge_entry};
+use filter_common::url;
 use filter_common::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +83,9 @@ pub struct Explanation {
     pub stages: Vec<Stage>,
     /// All matching entries, from short to long subjects.
     pub entries: Vec<Matching>,
+    /// What DNS says of the name, by the types that are asked for; empty for an address.
+    #[serde(default)]
+    pub dns: Vec<dns::Says>,
     /// What else there is to know.
     pub notes: Vec<String>,
 }
@@ -122,9 +131,14 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
     let policy = policy(book.config, book.numbers, profile);
     let subject = subject(&question.subject)?;
     let (canonical, probes, moment, mut notes) = probes(book, seed, &subject, question.address);
-    let (best, winner) = consider(&probes, &policy);
+    let (best, mut winner) = consider(&probes, &policy);
     let mut decision = decide(&best, &policy, false, moment);
-    if decision.reason.is_none() && moment as u8 == Moment::Address as u8 {
+    if let Some(at) = stopped_endpoint(&probes, &policy) {
+        winner = Some(at);
+        decision.reason = Some(Reason::BlockEncryptedDns);
+        decision.category = CATEGORY_NONE;
+        notes.push("plain DNS to this address, on port 53, is judged by the name that is asked for, and ping goes on".to_owned());
+    } else if decision.reason.is_none() && moment as u8 == Moment::Address as u8 {
         decision = decide(&best, &policy, false, Moment::Nameless);
         notes.push("no entry of this address decides: the flow's server name does, and `explain NAME --address ADDRESS` shows both".to_owned());
     }
@@ -135,6 +149,9 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
         );
     }
     notes.push(quic_note(profile.quic).to_owned());
+    if decision.reason == Some(Reason::BlockCanaryName) {
+        notes.push("built in, for encrypted_dns = \"block\": devices ask for this name to learn whether they may hide what they ask for".to_owned());
+    }
     let verdict = decision
         .reason
         .map_or(Verdict::Pass, |reason| reason.verdict());
@@ -153,6 +170,11 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
         action: action(stops, &policy).to_owned(),
         stages: stages(book, &decision, &best, &policy, stops),
         entries: matching(&probes, &policy, decision.reason, winner),
+        dns: if matches!(subject, Subject::Name { .. }) {
+            dns::says(book, &probes, &policy)
+        } else {
+            Vec::new()
+        },
         notes,
     })
 }
@@ -216,6 +238,14 @@ fn probes(book: &Book<'_>, seed: u64, subject: &Subject<'_>, address: Option<IpA
             (host.to_string(), probes, Moment::Address, notes)
         }
         Subject::Net(net) => (net.to_string(), probes, Moment::Address, notes),
+        Subject::Url { host, path, .. } => {
+            notes.push(
+                "a path is seen in plain HTTP only: in HTTPS and QUIC the host decides".to_owned(),
+            );
+            probes.extend(name_probes(book, seed, host));
+            probes.extend(url_probes(book, seed, host, path));
+            (format!("http://{host}{path}"), probes, Moment::Name, notes)
+        }
     }
 }
 
@@ -292,6 +322,28 @@ fn name_probes(book: &Book<'_>, seed: u64, name: &str) -> Vec<Probe> {
         .collect()
 }
 
+/// The beginnings of a path, then the path with its query.
+fn url_probes(book: &Book<'_>, seed: u64, host: &str, path: &str) -> Vec<Probe> {
+    let Some(host_key) = name_key(seed, host.as_bytes()) else {
+        return Vec::new();
+    };
+    let (parts, paths) = url::hashes(seed, path.as_bytes());
+    let places = (0..parts).chain([url::PATH_AT, url::FULL_AT]);
+    let probe = |place: usize| {
+        let key = url::url_key(host_key, *paths.get(place)?);
+        let class = class_of_key(book, key)?;
+        let whole = place == url::FULL_AT;
+        Some(Probe {
+            subject: format!("http://{host}{path}"),
+            exact: whole.then_some(class.exact),
+            suffix: class.suffix,
+            len: url_len(place),
+            hits: book.of_key(key, !whole),
+        })
+    };
+    places.filter_map(probe).collect()
+}
+
 /// Runs the probes through the data path's rule; the second value is the probe that decides.
 fn consider(probes: &[Probe], policy: &Policy) -> (Best, Option<usize>) {
     let mut best = Best::NONE;
@@ -305,6 +357,35 @@ fn consider(probes: &[Probe], policy: &Policy) -> (Best, Option<usize>) {
         .ok()
         .and_then(|entry| entry.checked_sub(1));
     (best, winner)
+}
+
+/// The probe by which a connection to the address is stopped as encrypted DNS: what the data path asks at a
+/// SYN or a datagram, where the address has decided nothing by itself (see `filter_common::encrypted`).
+fn stopped_endpoint(probes: &[Probe], policy: &Policy) -> Option<usize> {
+    let addresses = || {
+        probes
+            .iter()
+            .enumerate()
+            .filter(|(_, probe)| probe.len == 0)
+    };
+    let listed = |probe: &Probe| {
+        probe
+            .exact
+            .is_some_and(|tiers| tiers.local & LOCAL_ENDPOINT != 0)
+    };
+    let at = addresses().rfind(|(_, probe)| listed(probe))?.0;
+    let mut best = Best::NONE;
+    for (_, probe) in addresses() {
+        for tiers in std::iter::once(&probe.suffix).chain(&probe.exact) {
+            best.consider(judge_entry(tiers, policy), 1, 0);
+        }
+    }
+    let decided = decide(&best, policy, false, Moment::Address)
+        .reason
+        .is_some();
+    let allowed = best.step == Step::LocalAllow as u32;
+    let blocked = policy.flags & POLICY_ENCRYPTED_DNS != 0;
+    (blocked && !allowed && !decided).then_some(at)
 }
 
 fn matching(
@@ -344,6 +425,7 @@ fn stages(
 ) -> Vec<Stage> {
     let decided = match decision.reason {
         Some(Reason::BlockAllowOnly) => Step::AllowOnly as u32,
+        Some(Reason::BlockEncryptedDns) => Step::LocalDeny as u32,
         Some(_) => best.step,
         None => Step::Pass as u32,
     };
@@ -367,7 +449,11 @@ fn stages(
         ),
         (Step::Bypass, "timed bypass in force?", "no"),
         (Step::LocalAllow, "on an allowed local list?", "no"),
-        (Step::LocalDeny, "on a denied local list?", "no"),
+        (
+            Step::LocalDeny,
+            "on a denied list, or a way to hide names?",
+            "no",
+        ),
         (Step::Nsor, "in a blocked category?", "no"),
         (Step::Age, "above the age mark?", "no"),
         (

@@ -140,6 +140,27 @@ const TABLE: &[Case] = &[
         Some(("unified", 7)),
     ),
     (
+        "1.1.1.1",
+        "school-1",
+        "block",
+        Some("block_encrypted_dns"),
+        Some(("encrypted-dns", 21)),
+    ),
+    (
+        "mozilla.cloudflare-dns.com",
+        "school-1",
+        "block",
+        Some("block_encrypted_dns_name"),
+        Some(("encrypted-dns", 19)),
+    ),
+    (
+        "_dns.resolver.arpa",
+        "school-1",
+        "block",
+        Some("block_canary_name"),
+        None,
+    ),
+    (
         "198.51.100.53",
         "school-1",
         "pass",
@@ -221,6 +242,70 @@ fn what_becomes_of_quic_is_told() {
     let answer = ask(&everything, "library.example", "school-1", None);
     let told = |note: &String| note.contains("quic = \"inspect\"");
     assert!(answer.notes.iter().any(told), "{:?}", answer.notes);
+}
+
+#[test]
+fn an_address_of_encrypted_dns_is_met_before_a_name_there() {
+    let everything = sample();
+    let answer = ask(&everything, "library.example", "school-1", Some("1.1.1.1"));
+    assert_eq!(answer.reason.as_deref(), Some("block_encrypted_dns"));
+    assert!(answer.stages.last().is_some_and(|stage| stage.step == 6));
+    let unified = ask(
+        &everything,
+        "library.example",
+        "school-1",
+        Some("203.0.113.66"),
+    );
+    assert_eq!(unified.reason.as_deref(), Some("block_unified_address"));
+}
+
+/// What DNS says, a line for each answer.
+fn dns(everything: &Everything, name: &str, org: &str) -> Vec<String> {
+    let says = ask(everything, name, org, None).dns.into_iter();
+    says.map(|says| format!("{}: {} ({})", says.types, says.answer, says.reason))
+        .collect()
+}
+
+#[test]
+fn what_dns_says_is_told_by_type() {
+    let everything = sample();
+    let of = |name| dns(&everything, name, "school-1");
+    assert_eq!(
+        of("nobody.example"),
+        [
+            "A, AAAA: goes to the resolver (pass_dns_name)",
+            "HTTPS, SVCB: no record (pass_dns_withheld)",
+            "other: goes to the resolver (pass_dns_name)",
+        ]
+    );
+    assert_eq!(
+        of("forbidden.example"),
+        [
+            "A: 198.51.100.80 (the portal) (block_unified_name)",
+            "AAAA: 2001:db8:ffff::80 (the portal) (block_unified_name)",
+            "HTTPS, SVCB, other: no record (block_unified_name)",
+        ]
+    );
+    assert_eq!(
+        of("dns.google"),
+        ["A, AAAA, HTTPS, SVCB, other: no such name (block_encrypted_dns_name)"]
+    );
+    assert_eq!(
+        of("cloudflare-ech.com"),
+        ["A, AAAA, HTTPS, SVCB, other: no such name (block_ech_name)"]
+    );
+    assert_eq!(
+        of("www.youtube.com"),
+        [
+            "A: 216.239.38.120 (safe search of YouTube) (pass_safe_search)",
+            "AAAA: 2001:4860:4802:32::78 (safe search of YouTube) (pass_safe_search)",
+            "HTTPS, SVCB: no record (pass_safe_search)",
+            "other: goes to the resolver (pass_dns_name)",
+        ]
+    );
+    let college = dns(&everything, "www.youtube.com", "college-7");
+    assert!(college[0].starts_with("A: 216.239.38.119"), "{college:?}");
+    assert!(ask(&everything, "1.1.1.1", "school-1", None).dns.is_empty());
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod portal;
 pub mod problem;
 pub mod registry;
 pub mod replay;
+pub mod safe_search;
 pub mod state;
 pub mod status;
 #[cfg(test)]

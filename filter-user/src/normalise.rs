@@ -13,8 +13,10 @@ pub enum Accept {
     Names,
     /// Addresses and prefixes only.
     Addresses,
-    /// Names, addresses and prefixes.
+    /// Names, addresses, prefixes and URLs.
     Mixed,
+    /// URLs only.
+    Urls,
 }
 
 /// Refusals that a source may switch off.
@@ -45,6 +47,15 @@ pub enum Subject<'a> {
     Address(IpAddr),
     /// A prefix shorter than one address, host bits zero.
     Net(IpNet),
+    /// A URL of plain HTTP.
+    Url {
+        /// The host, as [`Subject::Name`] has it, or an address as the URL has it.
+        host: Cow<'a, str>,
+        /// The path from its first slash on, with the query where there is one.
+        path: Cow<'a, str>,
+        /// Everything below the path too: the line ends in `*`.
+        below: bool,
+    },
 }
 
 /// Why a line is refused.
@@ -58,8 +69,14 @@ pub enum Refusal {
     NotAddress,
     /// A prefix in a list of names.
     NotHere,
-    /// A URL: it needs a protocol that shows the path.
+    /// A URL in a list of names.
     Url,
+    /// A URL whose path no network sees.
+    NotHttp,
+    /// Not a URL.
+    NotUrl,
+    /// A URL whose path has more parts than are kept of a request.
+    TooDeep,
     /// A public suffix: everybody's names.
     PublicSuffix,
     /// A prefix too broad to be meant.
@@ -80,6 +97,9 @@ impl Refusal {
             Refusal::NotAddress => "not an address or prefix, in a list of addresses",
             Refusal::NotHere => "prefix in a list of names",
             Refusal::Url => "URL in a list of names",
+            Refusal::NotHttp => "URL of another scheme than http: its path is not seen",
+            Refusal::NotUrl => "not a host and path",
+            Refusal::TooDeep => "everything below a path of more than 14 parts",
             Refusal::PublicSuffix => "public suffix, under which everybody registers names",
             Refusal::TooBroad => "prefix broader than IPv4 /8 or IPv6 /24",
             Refusal::NotPublic => "private, loopback, link-local, multicast or reserved addresses",
@@ -91,12 +111,17 @@ impl Refusal {
     #[must_use]
     pub fn remedy(self) -> &'static str {
         match self {
-            Refusal::NotName | Refusal::NameTooLong | Refusal::BadPrefix => {
-                "correct or remove the line"
-            }
+            Refusal::NotName
+            | Refusal::NameTooLong
+            | Refusal::BadPrefix
+            | Refusal::NotUrl
+            | Refusal::TooDeep => "correct or remove the line",
             Refusal::NotAddress => "move it to a registry of format \"domains\"",
             Refusal::NotHere => "move it to a registry of format \"addresses\" or \"mixed\"",
-            Refusal::Url => "list the host, if all of it is meant",
+            Refusal::Url => {
+                "move it to a registry of format \"urls\" or \"mixed\", or list the host, if all of it is meant"
+            }
+            Refusal::NotHttp => "list the host, if all of it is meant",
             Refusal::PublicSuffix => "list the names that are meant",
             Refusal::TooBroad => "list the narrower prefixes that are meant",
             Refusal::NotPublic => {
@@ -118,6 +143,9 @@ pub fn line(raw: &[u8], accept: Accept, guards: Guards) -> Result<Option<Subject
     let Ok(text) = std::str::from_utf8(text) else {
         return Err(Refusal::NotName);
     };
+    if accept == Accept::Urls {
+        return url(text).map(Some);
+    }
     if let Some(subject) = address(text)? {
         if guards.breadth {
             guard_net(&subject)?;
@@ -133,9 +161,58 @@ pub fn line(raw: &[u8], accept: Accept, guards: Guards) -> Result<Option<Subject
         return Err(Refusal::NotAddress);
     }
     if text.contains('/') {
-        return Err(Refusal::Url);
+        return match accept {
+            Accept::Mixed => url(text).map(Some),
+            _ => Err(Refusal::Url),
+        };
     }
     name(text).map(Some)
+}
+
+/// `http://HOST[:PORT]/PATH[?QUERY][*]`, or the same without the scheme. The port is of no account, and
+/// what is behind `#` never leaves the browser.
+fn url(text: &str) -> Result<Subject<'_>, Refusal> {
+    let rest = match text.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+        Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            return Err(Refusal::NotHttp);
+        }
+        _ => text,
+    };
+    let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
+    let at = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at_checked(at).ok_or(Refusal::NotUrl)?;
+    let host = match host.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => host,
+    };
+    let host = match host.parse::<std::net::Ipv4Addr>() {
+        Ok(_) => Cow::Borrowed(host),
+        Err(_) => {
+            canonical_name(host.strip_suffix('.').unwrap_or(host)).map_err(|_| Refusal::NotUrl)?
+        }
+    };
+    let whole = path.strip_suffix('*');
+    let below = whole.is_some();
+    let path = whole.unwrap_or(path);
+    let path = if below {
+        path.trim_end_matches('/')
+    } else {
+        path
+    };
+    if path.bytes().any(|byte| byte <= b' ') {
+        return Err(Refusal::NotUrl);
+    }
+    let path = match path.as_bytes().first() {
+        Some(b'/') => Cow::Borrowed(path),
+        None if below => Cow::Borrowed(path),
+        _ => Cow::Owned(format!("/{path}")),
+    };
+    let parts = filter_common::url::hashes(0, path.as_bytes()).0;
+    if below && parts >= usize::from(filter_common::url::PARTS_MAX) {
+        return Err(Refusal::TooDeep);
+    }
+    Ok(Subject::Url { host, path, below })
 }
 
 /// Without byte-order mark, comment and white space.
@@ -227,7 +304,7 @@ fn guard_net(subject: &Subject<'_>) -> Result<(), Refusal> {
     let net = match subject {
         Subject::Address(host) => IpNet::from(*host),
         Subject::Net(net) => *net,
-        Subject::Name { .. } => return Ok(()),
+        Subject::Name { .. } | Subject::Url { .. } => return Ok(()),
     };
     let (shortest, overlaps) = match net {
         IpNet::V4(v4) => (

@@ -8,7 +8,50 @@ fn read(text: &str, accept: Accept) -> Result<Option<String>, Refusal> {
         Subject::Name { name, suffix } => format!("{}{name}", if suffix { "*." } else { "" }),
         Subject::Address(address) => address.to_string(),
         Subject::Net(net) => net.to_string(),
+        Subject::Url { host, path, below } => {
+            format!("http://{host}{path}{}", if below { "*" } else { "" })
+        }
     }))
+}
+
+#[test]
+fn urls_become_a_host_and_a_path() {
+    let table = [
+        (
+            "http://Pages.Example/Bad?id=7#top",
+            "http://pages.example/Bad?id=7",
+        ),
+        ("HTTP://pages.example:8080/x", "http://pages.example/x"),
+        ("pages.example/x/*", "http://pages.example/x*"),
+        ("pages.example/*", "http://pages.example*"),
+        ("http://pages.example", "http://pages.example/"),
+        ("http://pages.example?q", "http://pages.example/?q"),
+        ("http://203.0.113.5/x", "http://203.0.113.5/x"),
+        ("http://пример.example/я", "http://xn--e1afmkfd.example/я"),
+    ];
+    for (text, wanted) in table {
+        assert_eq!(
+            read(text, Accept::Urls),
+            Ok(Some(wanted.to_owned())),
+            "{text}"
+        );
+    }
+    let refused = [
+        ("https://pages.example/x", Refusal::NotHttp),
+        ("ftp://pages.example/x", Refusal::NotHttp),
+        ("http:///x", Refusal::NotUrl),
+        ("http://a b/x", Refusal::NotUrl),
+        (
+            "http://a.example/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15*",
+            Refusal::TooDeep,
+        ),
+    ];
+    for (text, refusal) in refused {
+        assert_eq!(read(text, Accept::Urls), Err(refusal), "{text}");
+    }
+    let mixed = read("http://pages.example/x", Accept::Mixed);
+    assert_eq!(mixed, Ok(Some("http://pages.example/x".to_owned())));
+    assert_eq!(read("pages.example/x", Accept::Names), Err(Refusal::Url));
 }
 
 #[test]

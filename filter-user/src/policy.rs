@@ -3,14 +3,17 @@
 use std::net::IpAddr;
 
 use filter_common::abi::{
-    POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, POLICY_QUIC_ALLOW, POLICY_QUIC_INSPECT, Policy,
+    LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN,
+    POLICY_ECH_WITHHELD, POLICY_ENCRYPTED_DNS, POLICY_QUIC_ALLOW, POLICY_QUIC_INSPECT,
+    POLICY_SAFE_MODERATE, POLICY_SAFE_SEARCH, Policy,
 };
 use filter_common::verdict::Action;
 
 use crate::categories::Categories;
 use crate::config::{Config, PORTAL, Profile, Quic};
-use crate::desired::PortalAddresses;
+use crate::desired::{PageText, PortalAddresses};
 use crate::numbers::Numbers;
+use crate::safe_search::SafeSearch;
 
 /// The policy of a profile.
 #[must_use]
@@ -23,17 +26,30 @@ pub fn policy(config: &Config, numbers: &Numbers, profile: &Profile) -> Policy {
     };
     // Without a portal a name that leads to it leads nowhere.
     let nxdomain = profile.nxdomain || portal(config) == PortalAddresses::default();
+    let encrypted_dns = if profile.encrypted_dns {
+        LOCAL_ENCRYPTED_DNS | LOCAL_CANARY
+    } else {
+        0
+    };
+    let ech = if profile.withhold_ech { LOCAL_ECH } else { 0 };
     Policy {
         mandatory: categories.mask(|category| category.mandatory),
         local_allow: locals(&profile.allow),
-        local_deny: locals(&profile.deny),
+        local_deny: locals(&profile.deny) | encrypted_dns | ech,
         block: profile.block,
         age: categories.mask(|category| category.age > profile.age),
         warn: profile.warn,
         suspicious: if profile.suspicious { u64::MAX } else { 0 },
         flags: (u32::from(profile.allow_only) * POLICY_ALLOW_ONLY)
             | (u32::from(nxdomain) * POLICY_DNS_NXDOMAIN)
-            | quic(profile.quic),
+            | quic(profile.quic)
+            | (u32::from(profile.encrypted_dns) * POLICY_ENCRYPTED_DNS)
+            | (u32::from(profile.withhold_ech) * POLICY_ECH_WITHHELD)
+            | match profile.safe_search {
+                SafeSearch::Off => 0,
+                SafeSearch::Moderate => POLICY_SAFE_SEARCH | POLICY_SAFE_MODERATE,
+                SafeSearch::Strict => POLICY_SAFE_SEARCH,
+            },
         action: if profile.reset {
             Action::Reset as u32
         } else {
@@ -49,6 +65,20 @@ pub fn quic(quic: Quic) -> u32 {
         Quic::Inspect => POLICY_QUIC_INSPECT,
         Quic::Fallback => 0,
         Quic::Allow => POLICY_QUIC_ALLOW,
+    }
+}
+
+/// The answer to a request that is blocked or warned of: a redirect to the portal, by its name where it
+/// has one.
+#[must_use]
+pub fn page(config: &Config) -> PageText {
+    let named = config.portal.as_ref().and_then(|own| own.host.clone());
+    let addresses = portal(config);
+    let four = addresses.v4.map(|v4| v4.to_string());
+    let six = addresses.v6.map(|v6| format!("[{v6}]"));
+    let anywhere = addresses != PortalAddresses::default();
+    PageText {
+        host: named.filter(|_| anywhere).or(four).or(six),
     }
 }
 

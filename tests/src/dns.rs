@@ -16,6 +16,8 @@ pub mod kind {
     pub const MX: u16 = 15;
     /// IPv6 address.
     pub const AAAA: u16 = 28;
+    /// Service binding.
+    pub const SVCB: u16 = 64;
     /// Service binding of HTTPS.
     pub const HTTPS: u16 = 65;
 }

@@ -8,10 +8,13 @@ use filter_common::reason::Reason;
 use filter_common::rule::CATEGORY_NONE;
 use ipnet::IpNet;
 
+use crate::dns::{Query, kind};
 use crate::evasion::Random;
 use crate::frames::Path;
 use crate::hello::Hello;
-use crate::reference::{Decided, Entry, Known, Profile, Subject, Tier, decide};
+use crate::reference::{
+    Decided, Entry, Known, Profile, Safe, Subject, Tier, asked, decide, hidden,
+};
 use crate::setup::{School, Setup, entry_number};
 
 /// The schools: id, a source in each family, and the prefixes around them.
@@ -34,7 +37,7 @@ const LABELS: [&str; 8] = [
 ];
 /// Numbers of categories and lists: few, so that they meet, and those at the ends of the masks.
 const CATEGORIES: [u8; 6] = [0, 1, 2, 31, 32, 63];
-const LISTS: [u8; 5] = [0, 1, 2, 31, 62];
+const LISTS: [u8; 5] = [0, 1, 2, 31, 53];
 /// First sequence number of the flows.
 const FIRST: u32 = 0xffff_ff80;
 
@@ -118,7 +121,11 @@ impl World {
             } else {
                 again(&mut random, &entries)
             };
-            let tier = tier(&mut random);
+            let tier = match (tier(&mut random), &subject) {
+                // No address is a canary, hides a name, or is a search engine's.
+                (Tier::Canary | Tier::Ech | Tier::Engine(_), Subject::Net(_)) => Tier::EncryptedDns,
+                (tier, _) => tier,
+            };
             entries.push(Entry { subject, tier });
         }
         let setup = Setup {
@@ -157,19 +164,33 @@ impl World {
         };
         let destination = destination(random, &self.setup.entries);
         let source = if destination.is_ipv4() { four } else { six };
+        let dport = *random.pick(&[443, 443, 443, 53, 853]);
         let path = Path {
             sport: 1_024 + self.flows,
+            dport,
             ..Path::between(source, &destination.to_string())
         };
         let aim = Aim {
             entries: &self.setup.entries,
             profile: &school.profile,
             destination,
-            asks: format!("{id} asks {destination}"),
+            port: dport,
+            asks: format!("{id} asks {destination} port {dport}"),
         };
-        match random.below(8) {
-            0 => vec![aim.nameless(path.udp(b"question"), Reason::PassUdp)],
+        match random.below(9) {
+            0 if dport != 53 => vec![aim.datagram(path.udp(b"question"))],
+            0 | 8 => {
+                let name = name(random, &self.setup.entries);
+                let kind = *random.pick(&[kind::A, kind::AAAA, kind::SVCB, kind::HTTPS, kind::MX]);
+                let query = Query::of(&spelling(random, &name), kind).bytes();
+                let resolver = Path { dport: 53, ..path };
+                vec![aim.query(resolver.udp(&query), &name, kind)]
+            }
             1 => vec![aim.nameless(path.packet(47, vec![0; 40]), Reason::PassOtherProtocol)],
+            // Nothing comes behind a SYN without an entry but what a client makes up.
+            2.. if aim.first(path.syn(FIRST)).want.reason == Reason::BlockEncryptedDns => {
+                vec![aim.first(path.syn(FIRST))]
+            }
             2 => vec![
                 aim.first(path.syn(FIRST)),
                 aim.nameless(
@@ -211,14 +232,19 @@ struct Aim<'a> {
     entries: &'a [Entry],
     profile: &'a Profile,
     destination: IpAddr,
+    port: u16,
     asks: String,
 }
 
 impl Aim<'_> {
-    /// Every packet is judged by its address first.
-    fn shot(&self, frame: Vec<u8>, known: Known<'_>, otherwise: Reason) -> Shot {
+    /// Every packet is judged by its address first; one that opens something, by what it opens next.
+    fn shot(&self, frame: Vec<u8>, opens: bool, known: Known<'_>, otherwise: Reason) -> Shot {
         let ask = |known| decide(self.entries, self.profile, self.destination, known);
-        let decided = ask(Known::Destination).or_else(|| ask(known));
+        let hidden =
+            || hidden(self.entries, self.profile, self.destination, self.port).filter(|_| opens);
+        let decided = ask(Known::Destination)
+            .or_else(hidden)
+            .or_else(|| ask(known));
         Shot {
             frame,
             want: decided.map_or(Told::nothing(otherwise), Told::of),
@@ -226,20 +252,44 @@ impl Aim<'_> {
         }
     }
 
+    /// A SYN.
     fn first(&self, frame: Vec<u8>) -> Shot {
-        self.waiting(frame, Reason::PassSyn)
+        self.shot(frame, true, Known::Destination, Reason::PassSyn)
+    }
+
+    /// A datagram to another port than that of plain DNS.
+    fn datagram(&self, frame: Vec<u8>) -> Shot {
+        self.shot(frame, true, Known::NoName, Reason::PassUdp)
     }
 
     fn waiting(&self, frame: Vec<u8>, otherwise: Reason) -> Shot {
-        self.shot(frame, Known::Destination, otherwise)
+        self.shot(frame, false, Known::Destination, otherwise)
     }
 
     fn nameless(&self, frame: Vec<u8>, otherwise: Reason) -> Shot {
-        self.shot(frame, Known::NoName, otherwise)
+        self.shot(frame, false, Known::NoName, otherwise)
     }
 
     fn named(&self, frame: Vec<u8>, name: &str) -> Shot {
-        self.shot(frame, Known::Name(name), Reason::PassHelloName)
+        self.shot(frame, false, Known::Name(name), Reason::PassHelloName)
+    }
+
+    /// A DNS query, to a resolver of the provider's too.
+    fn query(&self, frame: Vec<u8>, name: &str, kind: u16) -> Shot {
+        let address = decide(
+            self.entries,
+            self.profile,
+            self.destination,
+            Known::Destination,
+        );
+        let address = address.filter(|told| told.reason != Reason::PassInfrastructure);
+        let decided =
+            address.or_else(|| asked(self.entries, self.profile, self.destination, (name, kind)));
+        Shot {
+            frame,
+            want: decided.map_or(Told::nothing(Reason::PassDnsName), Told::of),
+            asks: format!("{}, query {name} {kind}", self.asks),
+        }
     }
 }
 
@@ -258,13 +308,21 @@ fn profile(random: &mut Random) -> Profile {
         warn: some(random, &CATEGORIES, 3),
         suspicious: some(random, &CATEGORIES, 2),
         allow_only: random.once_in(4),
+        encrypted_dns: random.once_in(2),
+        withhold_ech: random.once_in(2),
+        safe_search: *random.pick(&[Safe::Off, Safe::Moderate, Safe::Strict]),
         bypass: random.once_in(5),
     }
 }
 
 fn tier(random: &mut Random) -> Tier {
     let category = *random.pick(&CATEGORIES);
-    match random.below(16) {
+    match random.below(21) {
+        16 | 17 => Tier::EncryptedDns,
+        18 => Tier::Canary,
+        19 => Tier::Ech,
+        // One number: a name is of one engine.
+        20 => Tier::Engine(21),
         0 => Tier::Infrastructure,
         1..=2 => Tier::Unified(category),
         3..=7 => Tier::Nsor(category),
@@ -368,7 +426,7 @@ fn name(random: &mut Random, entries: &[Entry]) -> String {
             4 => format!("{}{name}", label(random)),
             _ => fresh_name(random),
         },
-        Subject::Net(_) => fresh_name(random),
+        Subject::Net(_) | Subject::Url(..) => fresh_name(random),
     }
 }
 

@@ -8,6 +8,10 @@ use ipnet::IpNet;
 
 use crate::hello::HANDSHAKE;
 
+mod hidden;
+
+pub use hidden::{asked, hidden};
+
 /// What a TLS server makes of the first bytes of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Understood {
@@ -120,6 +124,26 @@ pub enum Tier {
     Local(u8),
     /// The suspicious registry, with a category.
     Suspicious(u8),
+    /// The list of resolvers that are asked by encrypted DNS.
+    EncryptedDns,
+    /// The names by which devices find out whether they may hide what they ask.
+    Canary,
+    /// The public names behind which Encrypted ClientHello hides the real ones.
+    Ech,
+    /// The names of a search engine, by its number.
+    Engine(u8),
+}
+
+/// How much search engines filter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Safe {
+    /// Nothing.
+    #[default]
+    Off,
+    /// In their moderate form.
+    Moderate,
+    /// In their strict form.
+    Strict,
 }
 
 /// What an entry names.
@@ -131,13 +155,15 @@ pub enum Subject {
     Domain(String),
     /// An address or a prefix.
     Net(IpNet),
+    /// A URL: its host, its path with the query, and whether everything below it is meant too.
+    Url(String, String, bool),
 }
 
 impl Subject {
     fn name(&self) -> Option<&str> {
         match self {
             Subject::Host(name) | Subject::Domain(name) => Some(name),
-            Subject::Net(_) => None,
+            Subject::Net(_) | Subject::Url(..) => None,
         }
     }
 }
@@ -166,6 +192,24 @@ impl Entry {
     pub fn domain(name: &str, tier: Tier) -> Entry {
         Entry {
             subject: Subject::Domain(name.to_owned()),
+            tier,
+        }
+    }
+
+    /// A URL without its scheme; with `*` at its end everything below it.
+    ///
+    /// # Panics
+    /// If it has no path.
+    #[must_use]
+    pub fn url(text: &str, tier: Tier) -> Entry {
+        let Some(at) = text.find('/') else {
+            panic!("{text} has no path");
+        };
+        let (host, path) = text.split_at(at);
+        let below = path.strip_suffix('*');
+        let path = below.map_or(path, |path| path.trim_end_matches('/'));
+        Entry {
+            subject: Subject::Url(host.to_owned(), path.to_owned(), below.is_some()),
             tier,
         }
     }
@@ -201,7 +245,7 @@ impl Entry {
                     .is_some_and(|rest| rest.ends_with('.'));
                 (domain == name || below).then_some(domain.len() * 2)
             }
-            (_, None) => None,
+            (_, None) | (Subject::Url(..), _) => None,
         }
     }
 }
@@ -225,6 +269,12 @@ pub struct Profile {
     pub suspicious: Vec<u8>,
     /// Only what is allowed passes.
     pub allow_only: bool,
+    /// DNS that hides what is asked for is blocked.
+    pub encrypted_dns: bool,
+    /// The keys of Encrypted ClientHello are withheld.
+    pub withhold_ech: bool,
+    /// Names of search engines lead to their safe form.
+    pub safe_search: Safe,
     /// The organisation's bypass is in force.
     pub bypass: bool,
 }
@@ -335,7 +385,12 @@ impl Listed {
         let category = |tier| match tier {
             Tier::Nsor(category) => Some((0, category)),
             Tier::Unified(category) | Tier::Suspicious(category) => Some((1, category)),
-            Tier::Local(_) | Tier::Infrastructure => None,
+            Tier::Local(_)
+            | Tier::Infrastructure
+            | Tier::EncryptedDns
+            | Tier::Canary
+            | Tier::Ech
+            | Tier::Engine(_) => None,
         };
         Some(Found {
             address: !matches!(longest, Rank::Name(_)),
@@ -364,14 +419,44 @@ impl Listed {
         })
     }
 
+    /// Step 6: an operator's list, or a name by which what is asked for is hidden. Of several entries of one
+    /// subject the operator's own is told, then the canary.
+    fn refused(&self, profile: &Profile) -> Option<Decided> {
+        let own = |tier| matches!(tier, Tier::Local(list) if profile.deny.contains(&list));
+        let hides = |tier| match tier {
+            Tier::EncryptedDns | Tier::Canary => profile.encrypted_dns,
+            Tier::Ech => profile.withhold_ech,
+            _ => false,
+        };
+        let all = (self.entries.iter())
+            .filter(|(tier, rank, _)| own(*tier) || hides(*tier) && matches!(rank, Rank::Name(_)));
+        let (_, longest, line) = all.clone().max_by_key(|(_, rank, _)| *rank)?;
+        let of_it = || all.clone().filter(|(_, rank, _)| rank == longest);
+        let reason = if of_it().any(|(tier, ..)| own(*tier)) {
+            match longest {
+                Rank::Name(_) => Reason::BlockLocalName,
+                _ => Reason::BlockLocalAddress,
+            }
+        } else if of_it().any(|(tier, ..)| *tier == Tier::Canary) {
+            Reason::BlockCanaryName
+        } else if of_it().any(|(tier, ..)| *tier == Tier::Ech) {
+            Reason::BlockEchName
+        } else {
+            Reason::BlockEncryptedDnsName
+        };
+        Some(Decided {
+            reason,
+            category: None,
+            line: Some(*line),
+        })
+    }
+
     /// Steps 6 to 8.
     fn denied(&self, profile: &Profile) -> Option<Decided> {
+        if let Some(decided) = self.refused(profile) {
+            return Some(decided);
+        }
         [
-            (
-                self.local(&profile.deny),
-                Reason::BlockLocalAddress,
-                Reason::BlockLocalName,
-            ),
             (
                 self.nsor(&profile.block),
                 Reason::BlockNsorAddress,

@@ -5,17 +5,20 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use filter_common::abi::{
-    Class, LOCAL_INFRASTRUCTURE, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, Policy, Tiers,
+    Class, LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, LOCAL_ENDPOINT, LOCAL_ENGINE_SHIFT,
+    LOCAL_INFRASTRUCTURE, LOCAL_URLS, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN, POLICY_ECH_WITHHELD,
+    POLICY_ENCRYPTED_DNS, POLICY_SAFE_MODERATE, POLICY_SAFE_SEARCH, Policy, Tiers,
 };
+use filter_common::url::{path_hash, url_key};
 use filter_common::verdict::Action;
 use filter_user::config::Quic;
 use filter_user::desired::{
-    Desired, InterfaceRow, MplsReply, NetSubject, Organisation, PortalAddresses, Subject as Row,
-    address_key,
+    Desired, InterfaceRow, MplsReply, NetSubject, Organisation, PageText, PortalAddresses,
+    Subject as Row, address_key,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::reference::{Entry, Profile, Subject, Tier};
+use crate::reference::{Entry, Profile, Safe, Subject, Tier};
 
 /// An enrolled organisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +73,10 @@ pub struct Setup {
     pub mpls_reply: MplsReply,
     /// Where forbidden names lead.
     pub portal: PortalAddresses,
+    /// Host of the page that requests are sent to.
+    pub page: Option<&'static str>,
+    /// Where search engines lead, by row of the map: a pair of rows for each number.
+    pub safe_search: BTreeMap<u32, PortalAddresses>,
     /// New flows of a school in a second.
     pub syn_limit: u32,
     /// The operator's switch.
@@ -85,6 +92,8 @@ impl Default for Setup {
             organisations: true,
             mpls_reply: MplsReply::None,
             portal: PortalAddresses::default(),
+            page: None,
+            safe_search: BTreeMap::new(),
             syn_limit: 1_000_000,
             pass_all: false,
         }
@@ -102,17 +111,27 @@ fn mask(numbers: &[u8]) -> u64 {
 #[must_use]
 pub fn policy(school: &School) -> Policy {
     let (profile, action) = (&school.profile, school.action);
+    let ech = if profile.withhold_ech { LOCAL_ECH } else { 0 };
+    let hidden = if profile.encrypted_dns {
+        LOCAL_ENCRYPTED_DNS | LOCAL_CANARY
+    } else {
+        0
+    };
     Policy {
         mandatory: mask(&profile.mandatory),
         local_allow: mask(&profile.allow),
-        local_deny: mask(&profile.deny),
+        local_deny: mask(&profile.deny) | hidden | ech,
         block: mask(&profile.block),
         age: mask(&profile.age),
         warn: mask(&profile.warn),
         suspicious: mask(&profile.suspicious),
         flags: (u32::from(profile.allow_only) * POLICY_ALLOW_ONLY)
             | (u32::from(school.nxdomain) * POLICY_DNS_NXDOMAIN)
-            | filter_user::policy::quic(school.quic),
+            | filter_user::policy::quic(school.quic)
+            | (u32::from(profile.encrypted_dns) * POLICY_ENCRYPTED_DNS)
+            | (u32::from(profile.withhold_ech) * POLICY_ECH_WITHHELD)
+            | (u32::from(profile.safe_search != Safe::Off) * POLICY_SAFE_SEARCH)
+            | (u32::from(profile.safe_search == Safe::Moderate) * POLICY_SAFE_MODERATE),
         action: action as u32,
     }
 }
@@ -124,6 +143,22 @@ pub fn tiers(tier: Tier) -> Tiers {
     match tier {
         Tier::Infrastructure => Tiers {
             local: LOCAL_INFRASTRUCTURE,
+            ..none
+        },
+        Tier::Engine(number) => Tiers {
+            local: u64::from(number) << LOCAL_ENGINE_SHIFT,
+            ..none
+        },
+        Tier::Ech => Tiers {
+            local: LOCAL_ECH,
+            ..none
+        },
+        Tier::EncryptedDns => Tiers {
+            local: LOCAL_ENCRYPTED_DNS,
+            ..none
+        },
+        Tier::Canary => Tiers {
+            local: LOCAL_CANARY,
             ..none
         },
         Tier::Unified(category) => Tiers {
@@ -179,7 +214,10 @@ impl Rows {
     }
 
     fn add(&mut self, seed: u64, entry: &Entry, number: u32) {
-        let wanted = tiers(entry.tier);
+        let mut wanted = tiers(entry.tier);
+        if matches!(entry.subject, Subject::Net(_)) && entry.tier == Tier::EncryptedDns {
+            wanted.local = LOCAL_ENDPOINT;
+        }
         match &entry.subject {
             Subject::Host(host) => {
                 let row = self
@@ -195,6 +233,20 @@ impl Rows {
                     .entry(key)
                     .or_insert((Class::default(), number));
                 join(&mut row.0.suffix, wanted);
+            }
+            Subject::Url(host, path, below) => {
+                let host = key_of_name(seed, host);
+                let mark = self.subjects.entry((host, false));
+                mark.or_insert((Class::default(), number)).0.exact.local |= LOCAL_URLS;
+                let key = url_key(host, path_hash(seed, path.as_bytes()));
+                let row = self.subjects.entry((key, false));
+                let class = &mut row.or_insert((Class::default(), number)).0;
+                let half = if *below {
+                    &mut class.suffix
+                } else {
+                    &mut class.exact
+                };
+                join(half, wanted);
             }
             Subject::Net(net) if net.prefix_len() == net.max_prefix_len() => {
                 let key = (address_key(seed, net.addr()), true);
@@ -249,6 +301,10 @@ impl Setup {
                 .unwrap_or(0),
             interfaces: vec![self.interface()],
             portal: self.portal,
+            page: PageText {
+                host: self.page.map(str::to_owned),
+            },
+            safe_search: self.safe_search.clone(),
             syn_limit: self.syn_limit,
             pass_all: self.pass_all,
             organisations: self.schools.iter().map(organisation).collect(),

@@ -12,18 +12,19 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use filter_common::abi::{
-    Bucket, CONTROL_PASS_ALL, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot,
-    INTERFACE_ORGANISATIONS, INTERFACE_VLAN_REALMS, Interface, MPLS_REPLY_LABEL, MPLS_REPLY_NONE,
-    MPLS_REPLY_UNLABELLED, NetEntry, Org, OrgRate, Outcome, Policy, Portal, REALM_NONE, Scratch,
-    drain_flags, without_drain,
+    ANSWERS, Addresses, Bucket, CONTROL_PAGE, CONTROL_PASS_ALL, Class, Control, FlowSet, FlowSlot,
+    Hello, HelloSlot, INTERFACE_ORGANISATIONS, INTERFACE_VLAN_REALMS, Interface, MPLS_REPLY_LABEL,
+    MPLS_REPLY_NONE, MPLS_REPLY_UNLABELLED, NetEntry, Org, OrgRate, Outcome, PATHS, Policy,
+    REALM_NONE, Request, Scratch, drain_flags, without_drain,
 };
 use filter_common::bytes::Frame;
 use filter_common::identify::interface_row;
-use filter_common::limits::{IDLE_MS, MESSAGE_BUF, MESSAGE_MASK, NAME_BUF};
+use filter_common::limits::{DEAD_ROWS, IDLE_MS, MESSAGE_BUF, MESSAGE_MASK, NAME_BUF};
 use filter_common::name::{net6_key, org6_key, org6_tag};
 use filter_common::org::{ORG6_SPLIT_MARK, PAGE_WORDS};
 use filter_common::pipeline::{Judged, conclude, judge};
 use filter_common::table::tag;
+use filter_common::url::Paths;
 use filter_common::world::World;
 use filter_user::desired::{Blocks4, Desired, FlowSizes, MplsReply};
 use ipnet::IpNet;
@@ -68,7 +69,8 @@ pub struct Twin {
     given: Given,
     facts: Scratch,
     opened: usize,
-    portal: Portal,
+    answers: Vec<Addresses>,
+    dead: Vec<u32>,
     message: Vec<u8>,
     /// Milliseconds of the clock.
     pub now_ms: u32,
@@ -87,6 +89,16 @@ fn lane(words: &mut BTreeMap<u32, u64>, word: u32, lane: u32, value: u16) {
     *word |= u64::from(value) << (lane * 16);
 }
 
+/// The rows of `ANSWERS`.
+fn answers(desired: &Desired) -> Vec<Addresses> {
+    let mut rows = vec![Addresses::default(); ANSWERS as usize];
+    rows[0] = desired.portal.row();
+    for (row, addresses) in &desired.safe_search {
+        rows[*row as usize] = addresses.row();
+    }
+    rows
+}
+
 /// A row of `HELLOS` that nothing has used.
 fn zeroed_hello() -> HelloSlot {
     HelloSlot {
@@ -94,6 +106,9 @@ fn zeroed_hello() -> HelloSlot {
         stamp: 0,
         hello: Hello::default(),
         name: [0; NAME_BUF],
+        request: Request::default(),
+        paths: [0; PATHS],
+        pad: 0,
     }
 }
 
@@ -109,7 +124,8 @@ impl Twin {
         let mut twin = Twin {
             control: Control {
                 abi: filter_common::abi::ABI,
-                flags: u32::from(desired.pass_all) * CONTROL_PASS_ALL,
+                flags: u32::from(desired.pass_all) * CONTROL_PASS_ALL
+                    | u32::from(desired.page.host.is_some()) * CONTROL_PAGE,
                 seed,
                 interface_multiplier: multiplier,
                 flow_set_mask: sizes.flows / 4 - 1,
@@ -160,7 +176,8 @@ impl Twin {
             given: Given::default(),
             facts: zeroed_scratch(),
             opened: 0,
-            portal: desired.portal.row(),
+            answers: answers(desired),
+            dead: vec![0; DEAD_ROWS as usize],
             message: vec![0; MESSAGE_BUF],
             now_ms: 5_000_000,
         };
@@ -371,6 +388,18 @@ impl Twin {
     }
 }
 
+/// The hashes of a row.
+struct RowPaths<'a>(&'a mut [u64; PATHS]);
+
+impl Paths for RowPaths<'_> {
+    fn hash(&self, at: usize) -> u64 {
+        self.0[at]
+    }
+    fn put(&mut self, at: usize, hash: u64) {
+        self.0[at] = hash;
+    }
+}
+
 impl<'a> World for Hand<'a> {
     type Packet = Frame<'a>;
 
@@ -515,8 +544,8 @@ impl<'a> World for Hand<'a> {
             slot.state = new;
         }
     }
-    fn portal_word(&self, word: u32) -> u32 {
-        self.twin.portal.words[word as usize]
+    fn answer_word(&self, row: u32, word: u32) -> u32 {
+        self.twin.answers[row as usize].words[word as usize]
     }
     fn open_message(&mut self) -> bool {
         true
@@ -545,6 +574,27 @@ impl<'a> World for Hand<'a> {
     fn hello_and_name(&mut self, row: u32) -> Option<(&mut Hello, &mut [u8; NAME_BUF])> {
         let slot = self.twin.hellos.get_mut(row as usize)?;
         Some((&mut self.twin.facts.hello, &mut slot.name))
+    }
+    type Paths<'b>
+        = RowPaths<'b>
+    where
+        Self: 'b;
+    fn request_and_buffers(
+        &mut self,
+        row: u32,
+    ) -> Option<(&mut Request, &mut [u8; NAME_BUF], RowPaths<'_>)> {
+        let slot = self.twin.hellos.get_mut(row as usize)?;
+        let paths = RowPaths(&mut slot.paths);
+        Some((&mut self.twin.facts.request, &mut slot.name, paths))
+    }
+    fn path(&mut self, row: u32, place: u32) -> u64 {
+        self.twin.hellos[row as usize].paths[place as usize]
+    }
+    fn dead(&self, row: u32) -> u32 {
+        self.twin.dead[row as usize]
+    }
+    fn set_dead(&mut self, row: u32, second: u32) {
+        self.twin.dead[row as usize] = second;
     }
     fn swap_stamp(&mut self, row: u32, old: u64, new: u64) -> bool {
         let stamp = &mut self.twin.hellos[row as usize].stamp;

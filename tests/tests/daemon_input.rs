@@ -308,9 +308,10 @@ fn status_tells_interfaces_program_and_registries() {
     assert_eq!(status["state"], "in_force");
     assert_eq!(status["pid"], daemon.process().id());
     assert_eq!(status["enrolled"]["organisations"], 1);
+    // Four of the lists, and the four canary names.
     assert_eq!(
         (&status["subjects"], &status["prefixes"]),
-        (&4.into(), &1.into()),
+        (&8.into(), &1.into()),
         "{status}"
     );
     let interfaces = status["interfaces"].as_array().unwrap();

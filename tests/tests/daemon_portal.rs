@@ -7,7 +7,7 @@
 )]
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use schoolgate_tests::lab::commands::screenshot;
 use schoolgate_tests::lab::daemon::{CONFIG, Daemon, program_or_skip};
 use schoolgate_tests::lab::namespace::Namespace;
 use schoolgate_tests::lab::scene::{ALLOWED, EXACT, ORGANISATION, Scene, config};
+use schoolgate_tests::lab::server::Server;
 use schoolgate_tests::lab::topology::{SCHOOL4, SCHOOL6, SERVER4, SERVER6};
 use schoolgate_tests::lab::{patience, process, skip};
 
@@ -185,6 +186,83 @@ fn pages_tell_what_was_blocked_and_by_whom() {
     for secret in school.iter().map(String::as_str).chain([EXACT, WARNED]) {
         assert!(!log.contains(secret), "{secret} in {log}");
     }
+}
+
+/// What a program of the school's makes of `http://NAME/`, whose server is the lab's: the last answer's
+/// status, the number of redirects, and the body.
+fn followed(scene: &Scene, name: &str) -> (u16, u32, String) {
+    let resolve = format!("{name}:80:{SERVER4}");
+    let url = format!("http://{name}/some/page?and=more");
+    let mut command = scene.topology.school.command("curl");
+    command.args(["--silent", "--show-error", "--location", "--noproxy", "*"]);
+    command.args(["--max-time", "10", "--resolve", &resolve]);
+    command.args(["--resolve", &format!("filter.example:80:{PORTAL}")]);
+    command.args(["--write-out", "\n%{http_code} %{num_redirects}", &url]);
+    let done = process::run(command, Duration::from_secs(15)).unwrap();
+    let (body, numbers) = done.stdout.rsplit_once('\n').unwrap();
+    let (status, redirects) = numbers.split_once(' ').unwrap();
+    let body = body.to_owned();
+    (status.parse().unwrap(), redirects.parse().unwrap(), body)
+}
+
+/// Writes these parts of a stream one by one, waits for each to be on its way, and reads what comes up to
+/// the end of a head.
+fn say(stream: &mut TcpStream, parts: &[&str]) -> String {
+    for part in parts {
+        stream.write_all(part.as_bytes()).unwrap();
+        stream.flush().unwrap();
+    }
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[test]
+fn a_blocked_request_leads_to_its_page() {
+    let Some(program) = program_or_skip("daemon_portal") else {
+        return;
+    };
+    let (scene, _daemon) = start(&program);
+    let server = Server::http(&scene.topology.internet, 80).unwrap();
+    let (status, redirects, body) = followed(&scene, ALLOWED);
+    assert_eq!((status, redirects), (200, 0));
+    assert!(body.contains(&format!("served as {ALLOWED}")));
+    let (status, redirects, body) = followed(&scene, EXACT);
+    assert_eq!((status, redirects), (451, 1), "{body}");
+    assert!(body.contains("law:2"), "{body}");
+    let (status, redirects, body) = followed(&scene, WARNED);
+    assert_eq!((status, redirects), (403, 1), "{body}");
+    assert!(body.contains("name=\"t\""), "a form to go on: {body}");
+    // Several requests of one connection, each in two segments.
+    let to = SocketAddr::new(SERVER4.into(), 80);
+    let school = &scene.topology.school;
+    let connected = || connect(to, patience(Duration::from_secs(5)));
+    let mut stream = school.enter(connected).unwrap().unwrap();
+    let rest = format!("{ALLOWED}\r\n\r\n");
+    let served = say(&mut stream, &["GET / HTTP/1.1\r\nHo", "st: ", &rest]);
+    assert!(served.starts_with("HTTP/1.1 200"), "{served}");
+    let mut page = vec![0; schoolgate_tests::lab::server::page(ALLOWED).len()];
+    stream.read_exact(&mut page).unwrap();
+    let (front, back) = EXACT.split_at(4);
+    let rest = format!("{back}\r\n\r\n");
+    let start = format!("GET /again HTTP/1.1\r\nHost: {front}");
+    let redirected = say(&mut stream, &[&start, &rest]);
+    assert!(redirected.starts_with("HTTP/1.1 302"), "{redirected}");
+    let location = "\r\nLocation: http://filter.example/b?e=";
+    assert!(redirected.contains(location), "{redirected}");
+    let heard = server.log().all();
+    let named = |name: &str| {
+        heard
+            .iter()
+            .any(|heard| heard.name.as_deref() == Some(name))
+    };
+    assert!(
+        named(ALLOWED) && !named(EXACT) && !named(WARNED),
+        "{heard:?}"
+    );
 }
 
 #[test]

@@ -6,11 +6,11 @@
     reason = "a test: what does not fit is a failure, which a panic shows"
 )]
 
-use filter_common::verdict::Action;
+use filter_common::verdict::{Action, Verdict};
 use filter_user::kernel::run::{XDP_DROP, XDP_PASS, XDP_TX};
 use schoolgate_tests::cases::{self, Case, Step};
 use schoolgate_tests::dns::check_answer;
-use schoolgate_tests::frame_reader::check_reset;
+use schoolgate_tests::frame_reader::{check_redirect, check_reset};
 use schoolgate_tests::gate::{Gate, Ran, SEED, SMALL, Totals};
 use schoolgate_tests::lab::root_or_skip;
 use schoolgate_tests::quic::check_negotiation;
@@ -33,7 +33,7 @@ fn judge(gate: &Gate, step: &Step, ran: &Ran) -> Vec<String> {
     let result = match want.action {
         Action::Pass => XDP_PASS,
         Action::Drop => XDP_DROP,
-        Action::Reset | Action::Answer => XDP_TX,
+        Action::Reset | Action::Answer | Action::Redirect => XDP_TX,
     };
     if ran.result != result {
         wrong.push(format!("XDP result {}, not {result}", ran.result));
@@ -43,6 +43,7 @@ fn judge(gate: &Gate, step: &Step, ran: &Ran) -> Vec<String> {
             None if want.action == Action::Answer => {
                 check_negotiation(&step.frame, &ran.frame, &want.labels)
             }
+            None if want.action == Action::Redirect => redirected(gate, step, ran),
             None => check_reset(&step.frame, &ran.frame, &want.labels),
             Some((told, error)) => {
                 check_answer(&step.frame, &ran.frame, &want.labels, told, *error)
@@ -62,6 +63,27 @@ fn judge(gate: &Gate, step: &Step, ran: &Ran) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Checks where a redirect leads: to the page, with the numbers of what decided.
+fn redirected(gate: &Gate, step: &Step, ran: &Ran) -> Result<(), String> {
+    let location = check_redirect(&step.frame, &ran.frame, &step.want.labels)?;
+    let outcome = ran.outcome.ok_or("no outcome")?;
+    let warned = step
+        .want
+        .reason
+        .is_some_and(|reason| reason.verdict() == Verdict::Warn);
+    let kind = if warned { 'w' } else { 'b' };
+    let org = gate.number(step.want.school).unwrap_or(0);
+    let wanted = format!(
+        "http://portal.example/{kind}?e={:010}&o={org:05}&r={:03}",
+        outcome.entry, outcome.reason
+    );
+    if location == wanted {
+        Ok(())
+    } else {
+        Err(format!("leads to {location}, not {wanted}"))
+    }
 }
 
 /// What differs between the kernel and its twin on the host.

@@ -24,7 +24,7 @@ const KERNEL_WORLDS: usize = 100;
 const FLOWS: usize = 60;
 
 /// Everything that decides by an entry or a policy.
-const DECIDED: [Reason; 14] = [
+const DECIDED: [Reason; 20] = [
     Reason::PassInfrastructure,
     Reason::PassBypass,
     Reason::PassLocalAllow,
@@ -37,6 +37,12 @@ const DECIDED: [Reason; 14] = [
     Reason::BlockAgeAddress,
     Reason::BlockAgeName,
     Reason::BlockAllowOnly,
+    Reason::BlockEncryptedDns,
+    Reason::BlockEncryptedDnsName,
+    Reason::BlockCanaryName,
+    Reason::BlockEchName,
+    Reason::PassDnsWithheld,
+    Reason::PassSafeSearch,
     Reason::WarnAddress,
     Reason::WarnName,
 ];

@@ -215,7 +215,7 @@ fn the_verdict_on_the_name_is_that_of_tcp() {
         .filter_map(|entry| match &entry.subject {
             schoolgate_tests::reference::Subject::Host(name)
             | schoolgate_tests::reference::Subject::Domain(name) => Some(name.clone()),
-            schoolgate_tests::reference::Subject::Net(_) => None,
+            _ => None,
         })
         .collect();
     names.extend(["a.b.c.example".to_owned(), "example".to_owned()]);

@@ -48,6 +48,16 @@ fn report(everything: &Everything, context: &mut Context<'_>) -> Result<(), Fail
     }
     registries(context.out, &everything.summaries)?;
     notes(context.out, &everything.summaries, &everything.notes)?;
+    let engines = &everything.config.engines;
+    writeln!(
+        context.out,
+        "safe search: {} engines, {} names",
+        engines.len(),
+        engines
+            .iter()
+            .map(|engine| engine.names.len())
+            .sum::<usize>()
+    )?;
     writeln!(context.out, "{}", enrolled(&everything.config.enrolled))?;
     writeln!(
         context.out,

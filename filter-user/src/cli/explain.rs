@@ -128,6 +128,13 @@ fn print(explanation: &Explanation, context: &mut Context<'_>) -> Result<(), Fai
             origin.categories.join(" ")
         )?;
     }
+    for says in &explanation.dns {
+        writeln!(
+            out,
+            "dns: {}: {} ({})",
+            says.types, says.answer, says.reason
+        )?;
+    }
     for note in &explanation.notes {
         writeln!(out, "note: {note}")?;
     }

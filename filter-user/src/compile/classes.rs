@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
-use filter_common::abi::{Class, Tiers};
+use filter_common::abi::{Class, ENGINES_MAX, LOCAL_ENGINE_SHIFT, LOCAL_URLS, Tiers};
 
-use super::{INFRASTRUCTURE, INFRASTRUCTURE_SOURCE, RECORD_BITS, join};
-use crate::registry::RECORD_SUFFIX;
+use super::{
+    CANARY, CANARY_SOURCE, ENGINE_SOURCE, INFRASTRUCTURE, INFRASTRUCTURE_SOURCE, RECORD_BITS, join,
+    of_address,
+};
+use crate::registry::{RECORD_ADDRESS, RECORD_SUFFIX, RECORD_URLS};
 
 /// Classes met so far; number 0 is the empty one.
 pub(super) struct Classes {
@@ -72,11 +75,30 @@ fn with(mut class: Class, source: u32, tiers: &[Tiers]) -> Class {
         class.exact = join(class.exact, INFRASTRUCTURE);
         return class;
     }
-    let own = usize::try_from(source >> RECORD_BITS)
-        .ok()
-        .and_then(|at| tiers.get(at))
-        .copied()
-        .unwrap_or_default();
+    if source & RECORD_URLS != 0 {
+        class.exact.local |= LOCAL_URLS;
+        return class;
+    }
+    let number = source >> RECORD_BITS;
+    let own = if number == CANARY_SOURCE {
+        CANARY
+    } else if let Some(engine @ 1..=ENGINES_MAX) = ENGINE_SOURCE.checked_sub(number) {
+        Tiers {
+            local: u64::from(engine) << LOCAL_ENGINE_SHIFT,
+            ..Tiers::default()
+        }
+    } else {
+        usize::try_from(number)
+            .ok()
+            .and_then(|at| tiers.get(at))
+            .copied()
+            .unwrap_or_default()
+    };
+    let own = if source & RECORD_ADDRESS != 0 {
+        of_address(own)
+    } else {
+        own
+    };
     if source & RECORD_SUFFIX != 0 {
         class.suffix = join(class.suffix, own);
     } else {

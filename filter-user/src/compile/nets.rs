@@ -9,7 +9,7 @@ use filter_common::abi::{Class, Tiers};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::classes::Classes;
-use super::{Compiled, Entries, Input, NetTiers, join};
+use super::{Compiled, Entries, Input, NetTiers, join, of_address};
 use crate::desired::NetSubject;
 
 /// A prefix that is not applied.
@@ -88,7 +88,7 @@ pub(super) fn fold(input: &Input<'_>, tiers: &[Tiers]) -> (Vec<(IpNet, Tiers)>, 
                 continue;
             }
             let tiers = joined.entry(record.net).or_default();
-            *tiers = join(*tiers, *own);
+            *tiers = join(*tiers, of_address(*own));
         }
     }
     let mut nets: Vec<(IpNet, Tiers)> = joined.into_iter().collect();

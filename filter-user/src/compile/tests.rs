@@ -264,7 +264,7 @@ fn policies_are_those_of_the_profile() {
     };
     let text = format!(
         "{}{}[[profiles]]\nid = \"p\"\nage = 12\nblock = [\"games\"]\nwarn = [\"video\"]\nallow = [\"b\"]\ndeny = [\"a\"]\n\
-         allow_only = true\nsuspicious = false\naction = \"drop\"\n\
+         allow_only = true\nsuspicious = false\naction = \"drop\"\nencrypted_dns = \"allow\"\nech = \"allow\"\n\
          [[organisations]]\nid = \"s\"\nprofile = \"p\"\nprefixes = [\"192.0.2.0/28\"]\n",
         local("a"),
         local("b")
@@ -328,6 +328,98 @@ fn quic_is_read_unless_the_profile_says_otherwise() {
     assert_eq!(flags("quic = \"inspect\"\n"), inspect);
     assert_eq!(flags("quic = \"fallback\"\n"), 0);
     assert_eq!(flags("quic = \"allow\"\n"), allow);
+}
+
+#[test]
+fn ways_to_hide_names_are_denied_where_a_profile_blocks_them() {
+    use filter_common::abi::{POLICY_ECH_WITHHELD, POLICY_ENCRYPTED_DNS};
+    let dir = TempDir::new();
+    dir.write("doh", "doh.example\n203.0.113.5\n198.18.0.0/24\n");
+    let of_tier = |tier: &str, format: &str, key: &str| {
+        let text = format!(
+            "[[registries]]\nid = \"d\"\ntier = \"{tier}\"\nformat = \"{format}\"\nsemantics = \"suffix\"\npath = \"doh\"\n\
+             [[profiles]]\nid = \"p\"\n{key}[[organisations]]\nid = \"s\"\nprofile = \"p\"\nprefixes = [\"192.0.2.0/28\"]\n"
+        );
+        Built::new(&dir, &text).compile(None)
+    };
+    let of = |key: &str| of_tier("encrypted_dns", "mixed", key);
+    let named =
+        |compiled: &Compiled, name: &[u8]| class_of(compiled, name_key(SEED, name).unwrap());
+    let hidden = LOCAL_ENCRYPTED_DNS | LOCAL_CANARY | LOCAL_ECH;
+    let blocked = of("");
+    let policy = blocked.desired.organisations[0].policy;
+    assert_eq!(policy.local_deny, hidden, "by default");
+    assert_ne!(policy.flags & POLICY_ENCRYPTED_DNS, 0);
+    assert_ne!(policy.flags & POLICY_ECH_WITHHELD, 0);
+    assert_eq!(
+        named(&blocked, b"doh.example").suffix.local,
+        LOCAL_ENCRYPTED_DNS
+    );
+    let address = address_key(SEED, Ipv4Addr::new(203, 0, 113, 5).into());
+    assert_eq!(class_of(&blocked, address).exact.local, LOCAL_ENDPOINT);
+    let net = blocked.desired.nets4[0];
+    let class = blocked.desired.classes[usize::from(net.class)];
+    assert_eq!(class.exact.local, LOCAL_ENDPOINT);
+    for (name, suffix) in CANARY_NAMES {
+        let class = named(&blocked, name.as_bytes());
+        let wanted = [(LOCAL_CANARY, 0), (0, LOCAL_CANARY)][usize::from(suffix)];
+        assert_eq!((class.exact.local, class.suffix.local), wanted, "{name}");
+    }
+    let list = dir.path().join("doh");
+    std::fs::write(list, "outer.example\n203.0.113.5\n").unwrap();
+    let ech = of_tier("ech", "domains", "");
+    assert_eq!(named(&ech, b"outer.example").suffix.local, LOCAL_ECH);
+    assert_eq!(class_of(&ech, address).exact.local, 0, "names only");
+    let allowed = of("encrypted_dns = \"allow\"\nech = \"allow\"\n");
+    let policy = allowed.desired.organisations[0].policy;
+    assert_eq!(policy.local_deny, 0);
+    let flags = POLICY_ENCRYPTED_DNS | POLICY_ECH_WITHHELD;
+    assert_eq!(policy.flags & flags, 0);
+    assert_eq!(named(&allowed, b"mask.icloud.com").exact.local, 0);
+}
+
+#[test]
+fn search_engines_lead_to_their_safe_form_where_a_profile_says_so() {
+    use filter_common::abi::{LOCAL_ENGINE_SHIFT, POLICY_SAFE_SEARCH};
+    let dir = TempDir::new();
+    dir.write(
+        "engines.toml",
+        "[[engines]]\nid = \"one\"\nname = \"One\"\nnames = [\"www.one.example\"]\n\
+         strict = { target = \"safe.one.example\", ipv4 = \"192.0.2.1\" }\n\
+         [[engines]]\nid = \"two\"\nname = \"Two\"\nnames = [\"two.example\"]\n\
+         strict = { target = \"s.two.example\", ipv6 = \"2001:db8::2\" }\n\
+         moderate = { target = \"m.two.example\", ipv4 = \"192.0.2.2\" }\n",
+    );
+    let of = |word: &str| {
+        let text = format!(
+            "safe_search_file = \"engines.toml\"\n[[profiles]]\nid = \"p\"\nsafe_search = \"{word}\"\n\
+             [[organisations]]\nid = \"s\"\nprofile = \"p\"\nprefixes = [\"192.0.2.0/28\"]\n"
+        );
+        Built::new(&dir, &text).compile(None)
+    };
+    let local = |compiled: &Compiled, name: &[u8]| {
+        let class = class_of(compiled, name_key(SEED, name).unwrap());
+        assert_eq!(class.suffix.local, 0, "the name alone");
+        class.exact.local
+    };
+    let flags = |compiled: &Compiled| compiled.desired.organisations[0].policy.flags;
+    let strict = of("strict");
+    assert_eq!(local(&strict, b"www.one.example"), 1 << LOCAL_ENGINE_SHIFT);
+    assert_eq!(local(&strict, b"two.example"), 2 << LOCAL_ENGINE_SHIFT);
+    assert_eq!(flags(&strict) & POLICY_SAFE_SEARCH, POLICY_SAFE_SEARCH);
+    assert_eq!(flags(&strict) & POLICY_SAFE_MODERATE, 0);
+    let rows = &strict.desired.safe_search;
+    let row = |at: u32| (rows[&at].v4, rows[&at].v6);
+    let v4 = |text: &str| text.parse().ok();
+    assert_eq!(rows.len(), 4);
+    assert_eq!(row(2), (v4("192.0.2.1"), None));
+    assert_eq!(row(3), row(2), "no moderate form: the strict one");
+    assert_eq!(row(4), (None, "2001:db8::2".parse().ok()));
+    assert_eq!(row(5), (v4("192.0.2.2"), None));
+    assert_ne!(flags(&of("moderate")) & POLICY_SAFE_MODERATE, 0);
+    let off = of("off");
+    assert_eq!(local(&off, b"www.one.example"), 0);
+    assert!(off.desired.safe_search.is_empty() && flags(&off) & POLICY_SAFE_SEARCH == 0);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::categories::Categories;
 use crate::desired::{FlowSizes, MplsReply};
 use crate::normalise::Guards;
 use crate::problem::Problem;
+use crate::safe_search::{Engine, SafeSearch};
 
 pub use enrol::Enrolled;
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// Categories in force.
     pub categories: Categories,
+    /// Search engines with a safe form.
+    pub engines: Vec<Engine>,
     /// Interfaces to attach to.
     pub interfaces: Vec<Interface>,
     /// Registries, in the order of the file.
@@ -109,6 +112,11 @@ pub enum Tier {
     Local,
     /// Warned of.
     Suspicious,
+    /// Names and addresses of resolvers that are asked by encrypted DNS; acted on where a profile blocks it.
+    EncryptedDns,
+    /// Public names behind which Encrypted ClientHello hides the real ones; blocked where a profile withholds
+    /// its keys.
+    Ech,
 }
 
 impl Tier {
@@ -120,6 +128,8 @@ impl Tier {
             Tier::Nsor => "nsor",
             Tier::Local => "local",
             Tier::Suspicious => "suspicious",
+            Tier::EncryptedDns => "encrypted_dns",
+            Tier::Ech => "ech",
         }
     }
 }
@@ -131,8 +141,10 @@ pub enum Format {
     Domains,
     /// An address or prefix a line.
     Addresses,
-    /// Names, addresses and prefixes, one a line.
+    /// Names, addresses, prefixes and URLs, one a line.
     Mixed,
+    /// A URL a line.
+    Urls,
     /// A directory a category.
     Ut1,
 }
@@ -145,6 +157,7 @@ impl Format {
             Format::Domains => "domains",
             Format::Addresses => "addresses",
             Format::Mixed => "mixed",
+            Format::Urls => "urls",
             Format::Ut1 => "ut1",
         }
     }
@@ -241,6 +254,12 @@ pub struct Profile {
     pub nxdomain: bool,
     /// What becomes of QUIC.
     pub quic: Quic,
+    /// Whether DNS that hides what is asked for is blocked.
+    pub encrypted_dns: bool,
+    /// Whether the keys of Encrypted ClientHello are withheld.
+    pub withhold_ech: bool,
+    /// Whether names of search engines lead to their safe form.
+    pub safe_search: SafeSearch,
 }
 
 /// Role of the portal's addresses.

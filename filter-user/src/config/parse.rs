@@ -16,6 +16,7 @@ use super::{
 use crate::categories::{AGES, BUILT_IN, Categories};
 use crate::desired::{FlowSizes, MplsReply};
 use crate::problem::{Problem, nearest};
+use crate::safe_search::{self, Engine, SafeSearch};
 
 /// Limit of new flows that suits a school of some hundred pupils by an order of magnitude.
 const SYN_LIMIT_DEFAULT: u32 = 4_000;
@@ -35,6 +36,8 @@ pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     let mut root = Section::new("the file", 0, table.get_ref());
     let base = file.parent().unwrap_or(Path::new("")).to_path_buf();
     let (categories, mut foreign) = categories(&mut root, &mut source, &base);
+    let (engines, problems) = engines(&mut root, &mut source, &base);
+    foreign.extend(problems);
     let mut context = Context {
         source: &mut source,
         base: &base,
@@ -63,6 +66,7 @@ pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
         file,
         daemon,
         categories,
+        engines,
         interfaces,
         registries,
         organisations,
@@ -122,24 +126,8 @@ fn categories(
     source: &mut Source,
     base: &Path,
 ) -> (Categories, Vec<Problem>) {
-    let Some(path) = root.string(source, "categories_file") else {
+    let Some((file, text)) = data_file(root, source, base, "categories_file") else {
         return (Categories::built_in(), Vec::new());
-    };
-    let file = base.join(&path.value);
-    let text = match std::fs::read_to_string(&file) {
-        Ok(text) => text,
-        Err(error) => {
-            let what = format!(
-                "categories_file: {} cannot be read: {error}",
-                file.display()
-            );
-            source.problem(
-                path.at,
-                what,
-                "correct the path, or leave the key out for the built-in list",
-            );
-            return (Categories::built_in(), Vec::new());
-        }
     };
     match Categories::from_text(&file, &text) {
         Ok(categories) => (categories, Vec::new()),
@@ -147,6 +135,41 @@ fn categories(
             Categories::from_text(&file, BUILT_IN).unwrap_or_default(),
             problems,
         ),
+    }
+}
+
+/// The search engines.
+fn engines(
+    root: &mut Section<'_, '_>,
+    source: &mut Source,
+    base: &Path,
+) -> (Vec<Engine>, Vec<Problem>) {
+    let Some((file, text)) = data_file(root, source, base, "safe_search_file") else {
+        return (safe_search::built_in(), Vec::new());
+    };
+    match safe_search::from_text(&file, &text) {
+        Ok(engines) => (engines, Vec::new()),
+        Err(problems) => (Vec::new(), problems),
+    }
+}
+
+/// A file of data that takes the place of a built-in one, with its text; `None`: the built-in one serves.
+fn data_file(
+    root: &mut Section<'_, '_>,
+    source: &mut Source,
+    base: &Path,
+    key: &'static str,
+) -> Option<(PathBuf, String)> {
+    let path = root.string(source, key)?;
+    let file = base.join(&path.value);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Some((file, text)),
+        Err(error) => {
+            let what = format!("{key}: {} cannot be read: {error}", file.display());
+            let remedy = "correct the path, or leave the key out for the built-in list";
+            source.problem(path.at, what, remedy);
+            None
+        }
     }
 }
 
@@ -349,6 +372,12 @@ fn profiles(
     profiles
 }
 
+const SAFE_SEARCH: &[(&str, SafeSearch)] = &[
+    ("off", SafeSearch::Off),
+    ("moderate", SafeSearch::Moderate),
+    ("strict", SafeSearch::Strict),
+];
+
 fn profile(
     mut section: Section<'_, '_>,
     context: &mut Context<'_>,
@@ -381,6 +410,13 @@ fn profile(
             ("allow", Quic::Allow),
         ],
     );
+    let encrypted_dns = section.choice(
+        source,
+        "encrypted_dns",
+        &[("block", true), ("allow", false)],
+    );
+    let ech = section.choice(source, "ech", &[("withhold", true), ("allow", false)]);
+    let safe_search = section.choice(source, "safe_search", SAFE_SEARCH);
     section.finish(source);
     let profile = Profile {
         id: id.as_ref().map_or_else(String::new, |id| id.value.clone()),
@@ -394,6 +430,9 @@ fn profile(
         reset: reset.unwrap_or(true),
         nxdomain: dns.unwrap_or(false),
         quic: quic.unwrap_or_default(),
+        encrypted_dns: encrypted_dns.unwrap_or(true),
+        withhold_ech: ech.unwrap_or(true),
+        safe_search: safe_search.unwrap_or(SafeSearch::Off),
     };
     Some((id?, profile))
 }

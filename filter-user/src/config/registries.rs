@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use filter_common::abi::LOCAL_LISTS;
+
 use super::parse::{Context, category_mask, check_unique};
 use super::reader::{At, Section, one_or_more};
 use super::{Format, Registry, Tier};
@@ -10,8 +12,8 @@ use crate::normalise::Guards;
 
 /// Rejected lines in percent above which a registry is refused.
 const REJECTED_PERCENT_DEFAULT: u32 = 20;
-/// Local lists are bits of a mask whose last bit is the infrastructure.
-const LOCAL_LISTS_MAX: usize = 63;
+/// Local lists are bits of a mask.
+const LOCAL_LISTS_MAX: usize = LOCAL_LISTS as usize;
 
 /// Reads all of them.
 pub(super) fn registries(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> Vec<Registry> {
@@ -69,6 +71,10 @@ fn registry(
     let directories = directories(&mut section, context);
     section.finish(context.source);
     let (id, tier, format, path) = (id?, tier?, format?, path?);
+    if tier == Tier::Ech && format != Format::Domains {
+        let remedy = "use format = \"domains\"";
+        (context.source).problem(at, "[[registries]] of tier ech holds names only", remedy);
+    }
     let categories = default_categories(context, at, tier, format, categories);
     let registry = Registry {
         id: id.value.clone(),
@@ -90,12 +96,15 @@ const TIERS: &[(&str, Tier)] = &[
     ("nsor", Tier::Nsor),
     ("local", Tier::Local),
     ("suspicious", Tier::Suspicious),
+    ("encrypted_dns", Tier::EncryptedDns),
+    ("ech", Tier::Ech),
 ];
 
 const FORMATS: &[(&str, Format)] = &[
     ("domains", Format::Domains),
     ("addresses", Format::Addresses),
     ("mixed", Format::Mixed),
+    ("urls", Format::Urls),
     ("ut1", Format::Ut1),
 ];
 
@@ -114,7 +123,7 @@ fn default_categories(
     match tier {
         Tier::Unified => context.categories.bit(UNLAWFUL).unwrap_or(1),
         Tier::Suspicious => context.categories.bit(SUSPICIOUS).unwrap_or(1),
-        Tier::Local => 0,
+        Tier::Local | Tier::EncryptedDns | Tier::Ech => 0,
         Tier::Nsor if format == Format::Ut1 => 0,
         Tier::Nsor => {
             let remedy = "add categories = [\"...\"]: a profile blocks by them";

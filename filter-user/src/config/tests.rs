@@ -112,6 +112,88 @@ fn quic_takes_its_own_words_only() {
 }
 
 #[test]
+fn encrypted_dns_takes_two_words() {
+    let with = |word: &str| {
+        problems(&GOOD.replace("age = 12", &format!("age = 12\nencrypted_dns = {word}")))
+    };
+    assert!(with("\"allow\"").is_empty() && with("\"block\"").is_empty());
+    let found = with("\"blok\"");
+    assert!(
+        found[0].starts_with(
+            "dir/s.toml:25: [[profiles]] encrypted_dns: unknown word \"blok\": did you mean \"block\"?"
+        ),
+        "{found:?}"
+    );
+    let found = with("true");
+    assert!(found[0].starts_with("dir/s.toml:25: "), "{found:?}");
+    let many: String = (0..54)
+        .map(|at| {
+            format!("[[registries]]\nid = \"l{at}\"\ntier = \"local\"\nformat = \"addresses\"\npath = \"l\"\n")
+        })
+        .collect();
+    let found = problems(&format!("{GOOD}{many}"));
+    assert!(
+        found[0].contains("55 registries of tier local"),
+        "{found:?}"
+    );
+    assert!(found[0].contains("at most 54"), "{found:?}");
+}
+
+#[test]
+fn ech_takes_two_words_and_lists_of_names() {
+    let with = |word: &str| problems(&GOOD.replace("age = 12", &format!("age = 12\nech = {word}")));
+    assert!(with("\"allow\"").is_empty() && with("\"withhold\"").is_empty());
+    let found = with("\"withold\"");
+    assert!(
+        found[0].starts_with(
+            "dir/s.toml:25: [[profiles]] ech: unknown word \"withold\": did you mean \"withhold\"?"
+        ),
+        "{found:?}"
+    );
+    let list = GOOD.replace("tier = \"unified\"", "tier = \"ech\"");
+    let found = problems(&list);
+    assert!(
+        found[0].starts_with("dir/s.toml:8: [[registries]] of tier ech holds names only"),
+        "{found:?}"
+    );
+    assert!(problems(&list.replace("\"mixed\"", "\"domains\"")).is_empty());
+}
+
+#[test]
+fn safe_search_takes_three_words_and_a_file() {
+    let with = |word: &str| {
+        problems(&GOOD.replace("age = 12", &format!("age = 12\nsafe_search = {word}")))
+    };
+    for word in ["off", "moderate", "strict"] {
+        assert!(with(&format!("\"{word}\"")).is_empty(), "{word}");
+    }
+    let found = with("\"strikt\"");
+    assert!(
+        found[0].starts_with(
+            "dir/s.toml:25: [[profiles]] safe_search: unknown word \"strikt\": did you mean \"strict\"?"
+        ),
+        "{found:?}"
+    );
+    let dir = crate::testing::TempDir::new();
+    dir.write("e.toml", "[[engines]]\nid = \"a\"\n");
+    let read = |file: &str| {
+        let text = format!("safe_search_file = \"{file}\"\n{GOOD}");
+        let problems = Config::from_text(&dir.path().join("s.toml"), &text).unwrap_err();
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let missing = read("none.toml");
+    assert!(
+        missing[0].contains("s.toml:1: safe_search_file: "),
+        "{missing:?}"
+    );
+    let broken = read("e.toml");
+    assert!(
+        broken[0].contains("e.toml:1: [[engines]] has no name"),
+        "{broken:?}"
+    );
+}
+
+#[test]
 fn broken_toml_names_the_line() {
     let found = problems("[daemon]\nflows = = 3\n");
     assert!(found[0].starts_with("dir/s.toml:2: "), "{found:?}");

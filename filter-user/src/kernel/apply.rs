@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use filter_common::abi::{CONTROL_PASS_ALL, Class, Control};
+use filter_common::abi::{CONTROL_PAGE, CONTROL_PASS_ALL, Class, Control};
 
 use super::classes::RowsByValue;
 use super::enrolment::EnrolmentPlan;
@@ -218,20 +218,29 @@ pub fn apply(
     })
 }
 
-/// Switches of the whole filter, and the portal's addresses.
+/// Switches of the whole filter, and the addresses that answers lead to.
 fn set_switches(tables: &Tables, desired: &Desired) {
-    let portal = desired.portal.row();
-    if tables.portal.get(0) != Some(portal) {
-        tables.portal.set(0, portal);
+    // A row that nothing leads to any more stays: policies that lead there are changed later.
+    let safe_search = desired.safe_search.iter();
+    let rows = safe_search.map(|(row, addresses)| (*row, addresses.row()));
+    for (row, addresses) in rows.chain([(0, desired.portal.row())]) {
+        if tables.answers.get(row) != Some(addresses) {
+            tables.answers.set(row, addresses);
+        }
+    }
+    let page = desired.page.row();
+    if tables.page.get(0) != Some(page) {
+        tables.page.set(0, page);
     }
     let control = tables.control_row();
+    let told = if page.len == 0 { 0 } else { CONTROL_PAGE };
     let pass_all = if desired.pass_all {
         CONTROL_PASS_ALL
     } else {
         0
     };
     tables.set_control(Control {
-        flags: control.flags & !CONTROL_PASS_ALL | pass_all,
+        flags: control.flags & !(CONTROL_PASS_ALL | CONTROL_PAGE) | pass_all | told,
         syn_limit: desired.syn_limit,
         ..control
     });

@@ -12,7 +12,8 @@ use filter_common::abi::{
     ABI, Control, FlowKey, FlowSlot, HelloSlot, Org, drain_flags, drain_holds, without_drain,
 };
 use filter_common::flow::{
-    STAGE_CUT, STAGE_DONE, STAGE_FREE, STAGE_OPEN, STAGE_SYN, key_hash, stage, tag_of, with_tag,
+    STAGE_BETWEEN, STAGE_CUT, STAGE_DONE, STAGE_FREE, STAGE_OPEN, STAGE_SYN, key_hash, stage,
+    tag_of, with_tag,
 };
 use filter_common::limits::WAYS;
 
@@ -195,6 +196,7 @@ pub(crate) fn hand_over(old: &Old, new: &Tables) -> Handed {
         let parser = same_seed.then(|| old.hello(&slot, key)).flatten();
         match (stage(slot.state), parser) {
             (STAGE_SYN | STAGE_DONE, _) => slot.hello = 0,
+            (STAGE_BETWEEN, _) => {}
             (STAGE_OPEN, Some(parser)) => match put_hello(new, after, parser, &numbers) {
                 Some(row) => slot.hello = row,
                 None => cut(&mut slot, &mut handed),

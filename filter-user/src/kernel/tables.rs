@@ -7,8 +7,8 @@ use std::os::fd::AsFd;
 use aya::Pod;
 use aya::maps::MapData;
 use filter_common::abi::{
-    ABI, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, HelloSlot, Interface,
-    NetEntry, Org, Org6SplitKey, OrgRate, Policy, Portal, QuicWatch,
+    ABI, ANSWERS, Addresses, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet,
+    HelloSlot, Interface, NetEntry, Org, Org6SplitKey, OrgRate, Page, Policy, QuicWatch,
 };
 use filter_common::limits::{GRANT_SETS, IDLE_MS, INTERFACES, QUIC_SETS, WAYS};
 
@@ -31,7 +31,7 @@ const HELLO_WAYS: u32 = 4;
 const _: () = assert!(WAYS == HELLO_WAYS as usize);
 
 /// Every map of a generation by name.
-pub const MAP_NAMES: [&str; 35] = [
+pub const MAP_NAMES: [&str; 37] = [
     "CONTROL",
     "INTERFACES",
     "VLAN_REALMS",
@@ -57,7 +57,9 @@ pub const MAP_NAMES: [&str; 35] = [
     "HELLOS",
     "GRANTS",
     "ORG_RATES",
-    "PORTAL",
+    "ANSWERS",
+    "PAGE",
+    "DEAD",
     "QUIC_FLOWS",
     "QUIC_WATCH",
     "QUIC_COPIES",
@@ -109,7 +111,8 @@ pub struct Tables {
     pub quic_flows: QuicFlows,
     pub quic_watch: Array<QuicWatch>,
     pub org_rates: Array<OrgRate>,
-    pub portal: Array<Portal>,
+    pub answers: Array<Addresses>,
+    pub page: Array<Page>,
     pub category_counters: Array<CategoryCounters>,
 }
 
@@ -170,7 +173,8 @@ impl Tables {
             quic_flows: QuicFlows::new(Array::heap(QUIC_SETS)),
             quic_watch: Array::heap(1),
             org_rates: Array::heap(sizes.orgs),
-            portal: Array::heap(1),
+            answers: Array::heap(ANSWERS),
+            page: Array::heap(1),
             category_counters: Array::heap(sizes.orgs),
         };
         tables.initialise(seed);
@@ -210,7 +214,8 @@ impl Tables {
             quic_flows: QuicFlows::new(array(maps, "QUIC_FLOWS")?),
             quic_watch: array(maps, "QUIC_WATCH")?,
             org_rates: array(maps, "ORG_RATES")?,
-            portal: array(maps, "PORTAL")?,
+            answers: array(maps, "ANSWERS")?,
+            page: array(maps, "PAGE")?,
             category_counters: array(maps, "CATEGORY_COUNTERS")?,
         })
     }

@@ -57,6 +57,7 @@ fn word(why: Why) -> &'static str {
         Why::Unified => "unified",
         Why::Education => "education",
         Why::Local => "local",
+        Why::Hiding => "hiding",
         Why::Age => "age",
         Why::AllowOnly => "allow_only",
         Why::Warned => "warned",

@@ -186,6 +186,10 @@ impl Texts {
                 "Ресурс внесён в местный список вашей организации или оператора.",
                 "It is on a local list of your organisation or the provider.",
             ],
+            Why::Hiding => [
+                "Так программы скрывают от сети, какие ресурсы запрашивают; в этой сети это закрыто.",
+                "It lets programs hide from the network what they ask for; this network does not allow that.",
+            ],
             Why::Age => [
                 "Возрастная категория ресурса выше, чем у пользователей этой сети.",
                 "Its age mark is above that of the users of this network.",
@@ -214,6 +218,8 @@ impl Texts {
             Tier::Nsor => ["Реестр НСОР", "Education registry"],
             Tier::Local => ["Местный список", "Local list"],
             Tier::Suspicious => ["Ещё не проверено", "Not yet reviewed"],
+            Tier::EncryptedDns => ["Шифрованный DNS", "Encrypted DNS"],
+            Tier::Ech => ["Скрытые имена (ECH)", "Hidden names (ECH)"],
         };
         self.pick(russian, english)
     }

@@ -9,7 +9,7 @@ use filter_common::abi::{Class, POLICY_ALLOW_ONLY, Policy};
 use filter_common::grant::grant_key;
 use filter_common::name::{name_key, org_id_key};
 use filter_common::reason::Reason;
-use filter_common::rule::{Match, Step, judge_entry};
+use filter_common::rule::{CATEGORY_NONE, Match, Step, judge_entry};
 use filter_common::verdict::Verdict;
 use ipnet::IpNet;
 
@@ -49,6 +49,8 @@ pub(super) enum Why {
     Education,
     /// A local list.
     Local,
+    /// A way to hide what is asked for.
+    Hiding,
     /// Above the age mark.
     Age,
     /// The profile allows listed destinations only.
@@ -97,6 +99,9 @@ pub(super) fn why_of(reason: Option<Reason>) -> Why {
         Some(R::BlockUnifiedAddress | R::BlockUnifiedName) => Why::Unified,
         Some(R::BlockNsorAddress | R::BlockNsorName) => Why::Education,
         Some(R::BlockLocalAddress | R::BlockLocalName) => Why::Local,
+        Some(
+            R::BlockEncryptedDns | R::BlockEncryptedDnsName | R::BlockCanaryName | R::BlockEchName,
+        ) => Why::Hiding,
         Some(R::BlockAgeAddress | R::BlockAgeName) => Why::Age,
         Some(R::BlockAllowOnly) => Why::AllowOnly,
         Some(R::WarnAddress | R::WarnName) => Why::Warned,
@@ -107,11 +112,10 @@ pub(super) fn why_of(reason: Option<Reason>) -> Why {
 
 fn why_of_match(found: Match) -> Why {
     match Step::from_number(found.step) {
-        Some(Step::Mandatory) if found.nsor_category == filter_common::rule::CATEGORY_NONE => {
-            Why::Unified
-        }
+        Some(Step::Mandatory) if found.nsor_category == CATEGORY_NONE => Why::Unified,
         Some(Step::Mandatory | Step::Nsor) => Why::Education,
-        Some(Step::LocalDeny) => Why::Local,
+        Some(Step::LocalDeny) if found.category == CATEGORY_NONE => Why::Local,
+        Some(Step::LocalDeny) => Why::Hiding,
         Some(Step::Age) => Why::Age,
         Some(Step::Warn) => Why::Warned,
         _ => Why::Nothing,
@@ -385,7 +389,14 @@ fn entry_at(everything: &Everything, at: u32) -> u32 {
 }
 
 fn tier_of(label: &str) -> Option<Tier> {
-    [Tier::Unified, Tier::Nsor, Tier::Local, Tier::Suspicious]
-        .into_iter()
-        .find(|tier| tier.label() == label)
+    [
+        Tier::Unified,
+        Tier::Nsor,
+        Tier::Local,
+        Tier::Suspicious,
+        Tier::EncryptedDns,
+        Tier::Ech,
+    ]
+    .into_iter()
+    .find(|tier| tier.label() == label)
 }

@@ -26,8 +26,10 @@ pub use spec::specs;
 pub const RECORD_SUFFIX: u32 = 1 << 0;
 /// `Record::flags`: the entry is an address, not a name.
 pub const RECORD_ADDRESS: u32 = 1 << 1;
+/// `Record::flags`: no entry, but a mark of a host that has entries for URLs.
+pub const RECORD_URLS: u32 = 1 << 2;
 /// `Record::flags`: the entry is an IPv4 address; the upper 20 bits are those of the address.
-pub const RECORD_IPV4: u32 = 1 << 2;
+pub const RECORD_IPV4: u32 = 1 << 3;
 /// `Record::flags`: the /20 of an IPv4 address.
 pub const RECORD_BLOCK4: u32 = 0xffff_f000;
 

@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use filter_common::name::name_key;
+use filter_common::url::{path_hash, url_key};
 
 use super::progress::Progress;
 use super::{
     Counts, FileRecords, NetRecord, RECORD_ADDRESS, RECORD_BLOCK4, RECORD_IPV4, RECORD_SUFFIX,
-    REJECTED_SHOWN, Reading, Record, lines, stamp,
+    RECORD_URLS, REJECTED_SHOWN, Reading, Record, lines, stamp,
 };
 use crate::desired::address_key;
 use crate::normalise::{self, Refusal, Subject};
@@ -56,6 +57,8 @@ struct Reader<'a> {
     reading: &'a Reading,
     records: Vec<Record>,
     nets: Vec<NetRecord>,
+    /// Marks of hosts with URLs.
+    hosts: Vec<Record>,
     counts: Counts,
     rejected: Vec<Problem>,
 }
@@ -66,6 +69,7 @@ impl<'a> Reader<'a> {
             reading,
             records: Vec::new(),
             nets: Vec::new(),
+            hosts: Vec::new(),
             counts: Counts::default(),
             rejected: Vec::new(),
         }
@@ -95,6 +99,22 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
             Subject::Address(address) => (address_key(seed, *address), address_flags(*address)),
+            Subject::Url { host, path, below } => {
+                let host = name_key(seed, host.as_bytes()).ok_or(Refusal::NotUrl)?;
+                self.hosts.push(Record {
+                    key: host,
+                    flags: RECORD_URLS,
+                    line,
+                });
+                let below = *below || self.reading.bare_is_suffix;
+                let path = if below {
+                    path.trim_end_matches('/')
+                } else {
+                    path
+                };
+                let key = url_key(host, path_hash(seed, path.as_bytes()));
+                (key, if below { RECORD_SUFFIX } else { 0 })
+            }
             Subject::Name { name, suffix } => {
                 let suffix = *suffix || self.reading.bare_is_suffix;
                 if suffix && self.reading.guards.breadth && normalise::is_public_suffix(name) {
@@ -132,10 +152,16 @@ impl<'a> Reader<'a> {
             .dedup_by_key(|record| (record.key, record.flags));
         self.nets.sort_unstable();
         self.nets.dedup_by_key(|record| record.net);
-        self.records.shrink_to_fit();
         let kept = self.records.len() + self.nets.len();
         self.counts.kept = kept as u64;
         self.counts.duplicate = (before - kept) as u64;
+        if !self.hosts.is_empty() {
+            self.hosts.sort_unstable();
+            self.hosts.dedup_by_key(|record| record.key);
+            self.records.append(&mut self.hosts);
+            self.records.sort_unstable();
+        }
+        self.records.shrink_to_fit();
         FileRecords {
             reading: self.reading.clone(),
             stamp,

@@ -24,6 +24,7 @@ pub fn specs(config: &Config, seed: u64) -> Result<(Vec<Spec>, Vec<Problem>), Ve
             Format::Domains => specs.push(plain(Accept::Names)),
             Format::Addresses => specs.push(plain(Accept::Addresses)),
             Format::Mixed => specs.push(plain(Accept::Mixed)),
+            Format::Urls => specs.push(plain(Accept::Urls)),
             Format::Ut1 => {
                 let mut walk = Walk {
                     config,

@@ -256,10 +256,14 @@ impl<'a> Output<'a> {
             org: reason
                 .and_then(|_| organisations.get(&outcome.org))
                 .map(String::as_str),
-            proto: match (dns, tls) {
-                (true, _) => "dns".into(),
-                (false, true) => "tls".into(),
-                (false, false) => protocol,
+            proto: if outcome.http != 0 {
+                "http".into()
+            } else if dns {
+                "dns".into()
+            } else if tls {
+                "tls".into()
+            } else {
+                protocol
             },
             reason: reason.map(Reason::label),
             category,

@@ -148,7 +148,7 @@ fn plain_cases(rig: &Rig) -> Result<Vec<Case>> {
     let foreign = foreign.data(FIRST, &[0x17; 1000]);
     let device_path = path(5001);
     let hello = Hello::named(ALLOWED).bytes();
-    let data = device_path.data(FIRST + 5000, &[0x17; 1000].map(|byte: u8| byte ^ 0x40));
+    let data = device_path.data(FIRST + 5000, &[0x97; 1000]);
     let start = [
         device_path.syn(FIRST),
         device_path.data(FIRST, &hello),
@@ -355,6 +355,45 @@ fn dns_cases() -> Vec<Case> {
     ]
 }
 
+/// Requests as curl sends them; the forbidden one is turned into a redirect.
+fn http_cases(rig: &Rig) -> Result<Vec<Case>> {
+    let device_path = Path {
+        dport: 80,
+        ..path(5006)
+    };
+    let blocked = format!("aaaaaaaa.{BLOCKED}");
+    let (plan, _) = state_after(rig, &[device_path.syn(FIRST)])?;
+    let mut cases = Vec::new();
+    for (path, name, budget, reason) in [
+        ("http_allowed", ALLOWED, 150, Reason::PassRequestName),
+        ("http_redirected", &blocked, 400, Reason::BlockNsorName),
+    ] {
+        let mut request = format!("GET / HTTP/1.1\r\nHost: {name}\r\nUser-Agent: curl/8");
+        // Whole words of the frame are put back.
+        while (device_path.data(FIRST, request.as_bytes()).len() + 17) % 8 != 0 {
+            request.push('1');
+        }
+        request.push_str("\r\nAccept: */*\r\n\r\n");
+        let frame = device_path.data(FIRST, request.as_bytes());
+        let plan = if reason == Reason::BlockNsorName {
+            plan.frame(&frame)
+        } else {
+            plan
+        };
+        let cold = plan.letters(name_at(&frame, name)?);
+        cases.push(case(
+            path,
+            "hot",
+            budget,
+            frame.clone(),
+            Some(plan),
+            Some(reason),
+        ));
+        cases.push(case(path, "cold", budget, frame, Some(cold), Some(reason)));
+    }
+    Ok(cases)
+}
+
 /// One measurement of `program` behind the plan, or alone.
 fn measure(rig: &Rig, case: &Case, filter: bool, repeat: u32) -> Result<u32> {
     let program = if filter { &rig.filter } else { &rig.floor };
@@ -403,6 +442,7 @@ pub fn measure_all(rig: &Rig, load: Load, rounds: u32) -> Result<Vec<Row>> {
     cases.extend(hello_cases(rig)?);
     cases.extend(post_quantum_cases(rig)?);
     cases.extend(dns_cases());
+    cases.extend(http_cases(rig)?);
     let mut runner = Runner::new(rig.filter.fd(), &rig.maps)?;
     for case in &cases {
         verify(rig, &mut runner, case)?;

@@ -38,7 +38,7 @@ pub struct Plan {
 }
 
 /// Words of a frame that are put back at most.
-const FRAME_WORDS: usize = 16;
+const FRAME_WORDS: usize = 20;
 
 // SAFETY: `repr(C)`, integers and arrays of integers without implicit padding.
 unsafe impl aya::Pod for Plan {}

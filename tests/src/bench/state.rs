@@ -7,7 +7,7 @@ use filter_common::name::{ipv4_key, name_key};
 use filter_common::table::finish;
 use filter_common::verdict::Action;
 use filter_user::desired::{
-    Blocks4, Desired, InterfaceRow, MplsReply, Organisation, PortalAddresses, Subject,
+    Blocks4, Desired, InterfaceRow, MplsReply, Organisation, PageText, PortalAddresses, Subject,
 };
 use ipnet::{IpNet, Ipv4Net};
 
@@ -55,6 +55,9 @@ pub fn desired(seed: u64, load: Load, salt: u32, changed: u32) -> Desired {
         ],
         subjects: subjects(seed, load, salt, changed),
         blocks4: blocks4(load),
+        page: PageText {
+            host: Some("portal.example".into()),
+        },
         portal: PortalAddresses {
             v4: Some(Ipv4Addr::new(198, 51, 100, 80)),
             v6: None,

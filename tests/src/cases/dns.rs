@@ -14,7 +14,7 @@ use crate::setup::Setup;
 
 pub(super) const TABLE: u16 = 6;
 
-const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
+pub(super) const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
 const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0x80, 0, 0, 0, 0x80);
 /// Cookie of a client, and of a server behind it.
 const COOKIE: &[u8] = b"\x01\x02\x03\x04\x05\x06\x07\x08server cookie!!!";

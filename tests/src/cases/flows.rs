@@ -176,7 +176,7 @@ fn second_hello() -> Vec<Case> {
         ..Hello::named("unified.example")
     }
     .bytes();
-    let tls: &[u8] = b"CONNECT unified.example:443 HTTP/1.1\r\n\r\n";
+    let tls: &[u8] = b"CONNECT harmless.example:443 HTTP/1.1\r\n\r\n";
     let bare = Hello::named("unified.example").bytes();
     vec![
         flow(
@@ -191,7 +191,7 @@ fn second_hello() -> Vec<Case> {
             "a hello behind plain text",
             41,
             vec![
-                (0, tls, Want::of(Reason::PassNotTls)),
+                (0, tls, Want::of(Reason::PassRequestName)),
                 (tls.len(), &bare, blocked()),
             ],
         ),

@@ -19,16 +19,20 @@ use filter_user::kernel::grants::halves;
 
 use crate::dns::Told;
 use crate::frames::Path;
-use crate::reference::{Entry, Profile, Tier};
+use crate::reference::{Entry, Profile, Safe, Tier};
 use crate::setup::{School, Setup};
 
 pub mod dns;
+mod dns_stream;
 pub mod flows;
 mod grants;
+pub mod hidden;
+pub mod http;
 pub mod links;
 pub mod lists;
 pub mod network;
 pub mod quic;
+pub mod safe;
 pub mod tcp;
 mod ties;
 
@@ -311,6 +315,10 @@ pub fn all() -> Vec<Case> {
         dns::table(),
         grants::table(),
         quic::table(),
+        http::table(),
+        dns_stream::table(),
+        hidden::table(),
+        safe::table(),
     ];
     tables.into_iter().flatten().collect()
 }
@@ -339,6 +347,9 @@ pub fn usual_profile() -> Profile {
         warn: vec![5],
         suspicious: vec![6],
         allow_only: false,
+        encrypted_dns: true,
+        withhold_ech: true,
+        safe_search: Safe::Strict,
         bypass: false,
     }
 }

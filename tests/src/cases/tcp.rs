@@ -27,8 +27,8 @@ fn plain() -> Vec<Case> {
     let p = path(TABLE, 0);
     let none = || Want::of(Reason::PassNoPayload);
     let data = || Want::of(Reason::PassData);
-    let request = b"GET / HTTP/1.1\r\nHost: unified.example\r\n\r\n";
-    let end = FIRST.wrapping_add(41);
+    let request = b"\x01\x02/ HTTP/1.1\r\nHost: unified.example\r\n\r\n";
+    let end = FIRST.wrapping_add(request.len() as u32);
     let mut cases = vec![
         Case::new("segments without payload")
             .then(p.syn(FIRST), syn_passes())
@@ -370,7 +370,7 @@ fn switches() -> Vec<Case> {
         .then(q.udp(b"x"), Want::of(Reason::PassBypass))
         .then(q.syn(FIRST), syn_passes())
         .then(
-            q.data(FIRST, b"GET / HTTP/1.1\r\n"),
+            q.data(FIRST, b"GET / HTTP/1.1\r\n\r\n"),
             Want::of(Reason::PassBypass),
         );
     vec![passing, limit, bypassed]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use filter_common::reason::Reason;
 
 use crate::lab::client::Ended;
-use crate::lab::commands::{chromium, curl, dig, openssl_client};
+use crate::lab::commands::{chromium, curl, dig, getent, openssl_client};
 use crate::lab::namespace::Namespace;
 use crate::lab::pki::Authority;
 use crate::lab::topology::{LISTED_NET4, LISTED4, LISTED6, NARROW4, SERVER4, SERVER6, Topology};
@@ -33,6 +33,12 @@ pub(super) enum Program {
     Chromium,
     /// dig, for an IPv4 address.
     Dig,
+    /// dig, for a service binding of HTTPS.
+    DigHttps,
+    /// The C library's resolver, for addresses of both families.
+    Getent,
+    /// curl, TLS to the port of DNS over TLS.
+    CurlDot,
 }
 
 /// What is to become of a request.
@@ -46,6 +52,8 @@ pub(super) enum Expect {
     Refused,
     /// This DNS answer.
     Told(&'static str),
+    /// A redirect to the portal's page.
+    Redirected,
 }
 
 /// A request with what is expected of it.
@@ -75,8 +83,14 @@ const BELOW: &str = "www.mirror.example";
 /// A name that the education registry lists in a category that the school blocks.
 const EDUCATION: &str = "casino.example";
 
-/// What the resolver answers to every query.
+/// What the resolver answers to every query for an address.
 pub(super) const RESOLVED: &str = "203.0.113.99";
+/// What it answers to every query for a service binding, as dig shows it.
+const BINDING: &str = "1 .";
+/// The address of Google's strict form, and of YouTube's.
+const GOOGLE: &str = "216.239.38.120";
+/// What dig shows of an answer without a record.
+const NOTHING: &str = "NOERROR";
 /// The portal's address.
 pub(super) const PORTAL: &str = "203.0.113.80";
 
@@ -142,12 +156,52 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        title: "plain HTTP: judged by its address",
+        title: "ways to hide names: encrypted DNS, and keys of Encrypted ClientHello",
+        cases: &[
+            asked("dns.google", V4, "NXDOMAIN", Reason::BlockEncryptedDnsName),
+            asked("mask.icloud.com", V4, "NXDOMAIN", Reason::BlockCanaryName),
+            Case {
+                expect: Expect::Refused,
+                reason: Some(Reason::BlockEncryptedDns),
+                ..page(Program::CurlDot, ALLOWED, V4)
+            },
+            blocked(
+                Program::Curl,
+                "cloudflare-ech.com",
+                V4,
+                Reason::BlockEchName,
+            ),
+            Case {
+                program: Program::DigHttps,
+                ..asked(ALLOWED, V6, NOTHING, Reason::PassDnsWithheld)
+            },
+        ],
+    },
+    Group {
+        title: "safe search: a search engine's name leads to the form that filters",
+        cases: &[
+            asked("www.google.com", V4, GOOGLE, Reason::PassSafeSearch),
+            asked("www.google.co.uk", V6, GOOGLE, Reason::PassSafeSearch),
+            Case {
+                program: Program::DigHttps,
+                ..asked("www.google.com", V4, NOTHING, Reason::PassSafeSearch)
+            },
+            Case {
+                program: Program::Getent,
+                ..asked("www.youtube.com", V4, GOOGLE, Reason::PassSafeSearch)
+            },
+        ],
+    },
+    Group {
+        title: "plain HTTP: a blocked request is sent to the page that says why",
         cases: &[
             Case {
-                reason: Some(Reason::PassNotTls),
+                reason: Some(Reason::PassRequestName),
                 ..page(Program::CurlPlain, ALLOWED, V4)
             },
+            redirected(EXACT, V4, Reason::BlockUnifiedName),
+            redirected(BELOW, V6, Reason::BlockUnifiedName),
+            redirected("prize-draw.example", V4, Reason::WarnName),
             Case {
                 program: Program::CurlPlain,
                 ..refused(LISTED)
@@ -164,6 +218,11 @@ pub(super) const GROUPS: &[Group] = &[
                 expect: Expect::Told(RESOLVED),
                 ..neighbour(Program::Dig, EXACT, V4)
             },
+            Case {
+                expect: Expect::Told(BINDING),
+                ..neighbour(Program::DigHttps, ALLOWED, V4)
+            },
+            neighbour(Program::CurlDot, ALLOWED, V4),
             neighbour(Program::Openssl, EDUCATION, MANY),
             neighbour(Program::Chromium, EDUCATION, V4),
         ],
@@ -187,6 +246,13 @@ const fn blocked(program: Program, name: &'static str, to: IpAddr, reason: Reaso
         expect: Expect::Reset,
         reason: Some(reason),
         ..page(program, name, to)
+    }
+}
+
+const fn redirected(name: &'static str, to: IpAddr, reason: Reason) -> Case {
+    Case {
+        expect: Expect::Redirected,
+        ..blocked(Program::CurlPlain, name, to, reason)
     }
 }
 
@@ -236,7 +302,13 @@ impl Case {
                 openssl_client(from, authority, self.name, SocketAddr::new(self.to, 443))
             }
             Program::Chromium => chromium(from, self.name, self.to),
-            Program::Dig => dig(from, self.name, self.to),
+            Program::CurlDot => {
+                let url = format!("https://{}:853/", self.name);
+                curl(from, authority, &url, self.to)
+            }
+            Program::Dig => dig(from, self.name, "A", self.to),
+            Program::Getent => getent(from, self.name, self.to),
+            Program::DigHttps => dig(from, self.name, "HTTPS", self.to),
         }
     }
 
@@ -247,6 +319,10 @@ impl Case {
             Expect::Reset => *ended == Ended::Reset,
             Expect::Refused => *ended == Ended::Refused,
             Expect::Told(answer) => *ended == Ended::Told(answer.to_owned()),
+            Expect::Redirected => match ended {
+                Ended::Redirect(to) => to.starts_with(&format!("http://{PORTAL}/")),
+                _ => false,
+            },
         }
     }
 
@@ -273,10 +349,10 @@ impl Case {
 
     /// The same request where nothing is filtered.
     pub(super) fn unfiltered(self) -> Case {
-        let expect = if self.program == Program::Dig {
-            Expect::Told(RESOLVED)
-        } else {
-            Expect::Page
+        let expect = match self.program {
+            Program::Dig | Program::Getent => Expect::Told(RESOLVED),
+            Program::DigHttps => Expect::Told(BINDING),
+            _ => Expect::Page,
         };
         Case {
             expect,
@@ -302,6 +378,9 @@ impl Program {
             Program::Openssl => "openssl",
             Program::Chromium => "chromium",
             Program::Dig => "dig",
+            Program::DigHttps => "dig HTTPS",
+            Program::Getent => "getent",
+            Program::CurlDot => "curl :853",
         }
     }
 }
@@ -313,6 +392,7 @@ impl Expect {
             Expect::Reset => "reset",
             Expect::Refused => "refused",
             Expect::Told(answer) => answer,
+            Expect::Redirected => "redirect",
         }
     }
 }

@@ -11,8 +11,10 @@ use crate::lab::daemon::{CONFIG, Counts, Daemon, Site, growth, program};
 use crate::lab::namespace::Namespace;
 use crate::lab::topology::{EDGE_NEIGHBOUR, EDGE_SCHOOL, SCHOOL_PREFIXES};
 
-/// The sample registries of this repository.
-const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/samples");
+/// The rules of this repository.
+const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rules");
+/// Lists of these that the daemon loads beside the samples.
+const LISTS: [&str; 2] = ["encrypted-dns.txt", "ech.txt"];
 const ORGANISATION: &str = "school-1";
 
 /// The daemon and what it reads and keeps.
@@ -29,7 +31,12 @@ impl Provider {
     pub(super) fn start(edge: &Namespace) -> anyhow::Result<Provider> {
         let program = program().context("no schoolgate program: run `cargo xtask build`")?;
         let site = Site::new(&program)?;
-        copy(Path::new(SAMPLES), &site.path("samples"))?;
+        let rules = Path::new(RULES);
+        copy(&rules.join("samples"), &site.path("samples"))?;
+        for list in LISTS {
+            std::fs::copy(rules.join(list), site.path(list))
+                .with_context(|| format!("copying {list}"))?;
+        }
         site.write(CONFIG, &config(&site))?;
         let daemon = site.start(edge)?;
         Ok(Provider { site, daemon })
@@ -166,10 +173,25 @@ format = "mixed"
 semantics = "suffix"
 path = "samples/messengers.txt"
 
+[[registries]]
+id = "encrypted-dns"
+tier = "encrypted_dns"
+format = "mixed"
+semantics = "suffix"
+path = "encrypted-dns.txt"
+
+[[registries]]
+id = "ech"
+tier = "ech"
+format = "domains"
+semantics = "exact"
+path = "ech.txt"
+
 [[profiles]]
 id = "pupils"
 age = 6
 block = ["gambling", "games", "malware"]
 allow = ["library"]
 deny = ["messengers"]
+safe_search = "strict"
 "#;

@@ -25,7 +25,7 @@ struct Stage {
     provider: Option<Provider>,
     topology: Topology,
     authority: Authority,
-    _servers: [Server; 2],
+    _servers: [Server; 3],
     _resolver: Resolver,
 }
 
@@ -76,6 +76,7 @@ impl Stage {
         say("starting a TLS server that answers to every name, an HTTP server and a resolver");
         let authority = Authority::new()?;
         let tls = Server::tls(&topology.internet, 443, &authority)?;
+        let dot = Server::tls(&topology.internet, 853, &authority)?;
         let http = Server::http(&topology.internet, 80)?;
         let resolver = Resolver::new(&topology.internet, RESOLVED.parse()?)?;
         let provider = match filter {
@@ -89,7 +90,7 @@ impl Stage {
             provider,
             topology,
             authority,
-            _servers: [tls, http],
+            _servers: [tls, dot, http],
             _resolver: resolver,
         })
     }

@@ -26,6 +26,8 @@ pub enum Ended {
     Silence,
     /// A DNS answer: an address, or the code that says why there is none.
     Told(String),
+    /// A redirect to this URL.
+    Redirect(String),
     /// Anything else.
     Other(String),
 }
@@ -46,6 +48,7 @@ impl Ended {
             Ended::Refused => "refused",
             Ended::Silence => "silence",
             Ended::Told(_) => "told",
+            Ended::Redirect(_) => "redirect",
             Ended::Other(_) => "other",
         }
     }

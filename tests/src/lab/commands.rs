@@ -1,6 +1,6 @@
 //! Real clients and servers that are programs: curl, openssl, Chromium.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -43,10 +43,15 @@ pub fn curl(
         "8",
     ]);
     command.arg("--cacert").arg(authority.file());
+    command.args(["--write-out", "\n%{redirect_url}"]);
     command.args(["--connect-to", &format!("::{address}:"), url]);
     let done = process::run(command, Duration::from_secs(10))?;
     let ended = match done.code {
-        Some(0) => Ended::Page(done.stdout),
+        Some(0) => match done.stdout.rsplit_once('\n') {
+            Some((_, to)) if !to.is_empty() => Ended::Redirect(to.to_owned()),
+            Some((page, _)) => Ended::Page(page.to_owned()),
+            None => Ended::Page(done.stdout),
+        },
         Some(CURL_CONNECT) => connect_error(&done.stderr),
         Some(CURL_TLS | CURL_RECEIVE) if says_reset(&done.stderr) => Ended::Reset,
         Some(CURL_TIMEOUT) | None => Ended::Silence,
@@ -105,17 +110,24 @@ fn last_line(text: &str) -> &str {
         .unwrap_or_default()
 }
 
-/// Asks the resolver at `to` for the IPv4 address of `name` with dig.
+/// Asks the resolver at `to` for the records of this type of `name` with dig; an answer without one is told by
+/// its code.
 ///
 /// # Errors
 /// dig is missing. What becomes of the query is no error.
-pub fn dig(namespace: &Namespace, name: &str, to: IpAddr) -> anyhow::Result<(Ended, Duration)> {
+pub fn dig(
+    namespace: &Namespace,
+    name: &str,
+    kind: &str,
+    to: IpAddr,
+) -> anyhow::Result<(Ended, Duration)> {
     let mut command = namespace.command("dig");
     command.args(["+tries=1", "+time=3", "+noall", "+comments", "+answer"]);
-    command.args([&format!("@{to}"), name, "A"]);
+    command.args([&format!("@{to}"), name, kind]);
     let done = process::run(command, Duration::from_secs(8))?;
     let mut words = done.stdout.lines().filter(|line| !line.starts_with(';'));
-    let address = words.find_map(|line| line.split_once("\tA\t").map(|(_, address)| address));
+    let column = format!("\t{kind}\t");
+    let address = words.find_map(|line| line.split_once(&column).map(|(_, address)| address));
     let code = done.stdout.split_once("status: ").map(|(_, rest)| rest);
     let code = code
         .and_then(|rest| rest.split_once(','))
@@ -125,6 +137,41 @@ pub fn dig(namespace: &Namespace, name: &str, to: IpAddr) -> anyhow::Result<(End
         (Some(0), None, Some(code)) => Ended::Told(code.to_owned()),
         (Some(9) | None, ..) => Ended::Silence,
         _ => Ended::Other(format!("dig: {}", done.stdout.trim())),
+    };
+    Ok((ended, done.took))
+}
+
+/// Asks the C library for the addresses of `name`, with `to` as the one resolver; tells the IPv4 address. Both
+/// families are asked for at once, and one that is not answered would be waited for.
+///
+/// # Errors
+/// `unshare` or `getent` is missing. What becomes of the queries is no error.
+pub fn getent(namespace: &Namespace, name: &str, to: IpAddr) -> anyhow::Result<(Ended, Duration)> {
+    /// In a mount namespace of its own, so that nobody else has this resolver.
+    const SCRIPT: &str = r#"mount --bind "$1" /etc/resolv.conf && exec getent ahosts "$2""#;
+    let directory = TempDir::new()?;
+    let settings = directory.path().join("resolv.conf");
+    std::fs::write(
+        &settings,
+        format!("nameserver {to}\noptions timeout:3 attempts:1\n"),
+    )?;
+    let mut command = namespace.command("unshare");
+    command.args(["--mount", "sh", "-c", SCRIPT, "sh"]);
+    command.arg(&settings).arg(name);
+    let done = process::run(command, Duration::from_secs(10))?;
+    let mut addresses = done
+        .stdout
+        .lines()
+        .filter_map(|line| line.split(' ').next());
+    let address = addresses.find(|address| address.parse::<Ipv4Addr>().is_ok());
+    let ended = match (done.code, address) {
+        (Some(0), Some(address)) => Ended::Told(address.to_owned()),
+        (Some(2), None) => Ended::Told("nothing".to_owned()),
+        _ => Ended::Other(format!(
+            "getent: {} {}",
+            done.stdout.trim(),
+            done.stderr.trim()
+        )),
     };
     Ok((ended, done.took))
 }

@@ -1,4 +1,5 @@
-//! A DNS server in a namespace, which answers every query for an IPv4 address with the same one.
+//! A DNS server in a namespace, which answers every query for an IPv4 address with the same one, and every
+//! query for a service binding with one that says nothing.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -8,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hickory_proto::op::{Message, MessageType, OpCode};
-use hickory_proto::rr::rdata::A;
-use hickory_proto::rr::{RData, Record, RecordType};
+use hickory_proto::rr::rdata::{A, HTTPS, SVCB};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::namespace::Namespace;
 
@@ -74,10 +75,12 @@ fn answer(query: &[u8], address: Ipv4Addr) -> Option<Vec<u8>> {
     let mut answer = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
     for question in &query.queries {
         answer.add_query(question.clone());
-        if question.query_type() == RecordType::A {
-            let data = RData::A(A(address));
-            answer.add_answer(Record::from_rdata(question.name().clone(), 60, data));
-        }
+        let data = match question.query_type() {
+            RecordType::A => RData::A(A(address)),
+            RecordType::HTTPS => RData::HTTPS(HTTPS(SVCB::new(1, Name::root(), Vec::new()))),
+            _ => continue,
+        };
+        answer.add_answer(Record::from_rdata(question.name().clone(), 60, data));
     }
     answer.to_vec().ok()
 }

@@ -179,10 +179,13 @@ fn serve_tls(mut stream: TcpStream, issuer: &Issuer, log: &Log) -> anyhow::Resul
 fn serve_http(mut stream: TcpStream, log: &Log) -> anyhow::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let client = client_of(&stream)?;
-    let head = read_head(&mut stream)?;
-    let host = host_of(&head);
-    log.add(client, host.clone());
-    write_page(&mut stream, &host.unwrap_or_else(|| NO_NAME.to_owned()))?;
+    // As many requests as the client sends, one behind the answer to the other.
+    while let Ok(head) = read_head(&mut stream) {
+        let host = host_of(&head);
+        log.add(client, host.clone());
+        let name = host.unwrap_or_else(|| NO_NAME.to_owned());
+        write_page(&mut stream, &name, "keep-alive")?;
+    }
     stream.shutdown(Shutdown::Write)?;
     Ok(())
 }
@@ -190,7 +193,7 @@ fn serve_http(mut stream: TcpStream, log: &Log) -> anyhow::Result<()> {
 /// Reads a request and answers it as `name`.
 fn answer(stream: &mut (impl io::Read + io::Write), name: &str) -> io::Result<()> {
     read_head(stream)?;
-    write_page(stream, name)
+    write_page(stream, name, "close")
 }
 
 fn read_head(stream: &mut impl io::Read) -> io::Result<String> {
@@ -210,13 +213,13 @@ fn host_of(head: &str) -> Option<String> {
     hosts.next().map(|(_, value)| value.trim().to_owned())
 }
 
-fn write_page(stream: &mut impl io::Write, name: &str) -> io::Result<()> {
+fn write_page(stream: &mut impl io::Write, name: &str, connection: &str) -> io::Result<()> {
     let page = page(name);
     let length = page.len();
     write!(
         stream,
         "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\
-         Connection: close\r\n\r\n{page}"
+         Connection: {connection}\r\n\r\n{page}"
     )?;
     stream.flush()
 }
