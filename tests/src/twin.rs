@@ -30,15 +30,7 @@ use filter_user::desired::{Blocks4, Desired, FlowSizes, MplsReply};
 use ipnet::IpNet;
 
 use crate::cases::{Grant, QuicVerdict};
-use crate::twin_tables::{Bloom, Buckets, subject_keys};
-
-/// What the daemon gives beside the lists.
-#[derive(Clone, Debug, Default)]
-struct Given {
-    grants: BTreeMap<u64, u64>,
-    quic_flows: BTreeMap<u64, (u64, u32)>,
-    inspector_until: u64,
-}
+use crate::twin_tables::{Bloom, Buckets, Given, subject_keys};
 
 /// Everything but the frame in hand.
 #[derive(Clone, Debug)]

@@ -6,6 +6,8 @@
     reason = "test support: rows are where they were put"
 )]
 
+use std::collections::BTreeMap;
+
 use filter_common::abi::Bucket;
 use filter_common::table::{bloom_bits, other_bucket, position};
 use filter_user::desired::Desired;
@@ -70,4 +72,12 @@ impl Bloom {
         }
         Bloom(words)
     }
+}
+
+/// What the daemon gives beside the lists.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Given {
+    pub(crate) grants: BTreeMap<u64, u64>,
+    pub(crate) quic_flows: BTreeMap<u64, (u64, u32)>,
+    pub(crate) inspector_until: u64,
 }
