@@ -4,7 +4,8 @@
 //! number in pinned maps builds a new set of maps beside them and switches over without a gap.
 
 use crate::limits::{
-    BUCKET_SLOTS, CATEGORIES, MESSAGE_BUF, NAME_BUF, PAGE_LEN_MAX, REASONS, SEGMENT_HASHES, WAYS,
+    BUCKET_SLOTS, CATEGORIES, MESSAGE_BUF, NAME_BUF, PAGE_LEN_MAX, QUIC_FRAME_MAX, REASONS,
+    SEGMENT_HASHES, WAYS,
 };
 
 /// Number of the layout below.
@@ -134,6 +135,10 @@ pub struct Org {
 pub const POLICY_ALLOW_ONLY: u32 = 1 << 0;
 /// `Policy::flags`: a forbidden name does not exist in DNS; without it the portal's address is given.
 pub const POLICY_DNS_NXDOMAIN: u32 = 1 << 1;
+/// `Policy::flags`: QUIC passes unread. Without it a client's first packets are turned to TCP.
+pub const POLICY_QUIC_ALLOW: u32 = 1 << 2;
+/// `Policy::flags`: the daemon reads the name of QUIC.
+pub const POLICY_QUIC_INSPECT: u32 = 1 << 3;
 /// `Policy::flags`: DNS that hides what is asked for is blocked, by port and by address; by name it is a
 /// matter of [`Policy::local_deny`].
 pub const POLICY_ENCRYPTED_DNS: u32 = 1 << 8;
@@ -436,6 +441,10 @@ pub struct OrgRate {
     pub second: u32,
     /// SYNs counted in it. Processors may lose counts to each other; the limit is no contract.
     pub syns: u32,
+    /// The second in which QUIC packets were counted.
+    pub quic_second: u32,
+    /// Copies of QUIC packets handed over in it.
+    pub copies: u32,
 }
 
 /// A row of `GRANTS`: see `grant`. Only the daemon writes it.
@@ -455,6 +464,86 @@ pub struct Grant {
     /// Monotonic clock in nanoseconds at which it ends.
     pub until_ns: u64,
 }
+
+/// A row of `QUIC_FLOWS`: see `quic_flow`. The daemon makes rows, the program moves their end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuicSet {
+    /// Flows, way by way; a key of 0 is free.
+    pub ways: [QuicFlow; WAYS],
+}
+
+/// The verdict on a QUIC flow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuicFlow {
+    /// `quic_flow::quic_key`.
+    pub key: u64,
+    /// `quic_flow::state_word`.
+    pub state: u64,
+    /// Number of the deciding entry; 0: none.
+    pub entry: u64,
+    /// Zero.
+    pub pad: u64,
+}
+
+/// The one row of `QUIC_WATCH`: written by the daemon for as long as it reads copies.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuicWatch {
+    /// Monotonic clock in nanoseconds up to which it promises to read; 0: nobody reads.
+    pub until_ns: u64,
+    /// Copies of one organisation's Initial packets in a second that are handed over.
+    pub limit: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A record of `QUIC_COPIES`: an Initial packet and what the program knows of it. It lives until the
+/// daemon has read the name.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuicCopy {
+    /// `quic_flow::quic_key` of its flow.
+    pub key: u64,
+    /// Monotonic clock in nanoseconds when it was handed over.
+    pub at_ns: u64,
+    /// Organisation number.
+    pub org: u32,
+    /// Number of the interface it came from.
+    pub ifindex: u32,
+    /// `Interface::mpls_reply` of that interface: how answers leave behind MPLS.
+    pub mpls_reply: u32,
+    /// IP version, 4 or 6.
+    pub version: u32,
+    /// Destination address, network byte order read as big-endian words; IPv4 in the last.
+    pub destination: [u32; 4],
+    /// Source address likewise.
+    pub source: [u32; 4],
+    /// Offset of the network header.
+    pub l3: u32,
+    /// Offset of the PPPoE header; 0: none.
+    pub pppoe_at: u32,
+    /// Offset of the MPLS label stack; 0: none.
+    pub mpls_at: u32,
+    /// Offset of the QUIC packet.
+    pub payload: u32,
+    /// Its length.
+    pub payload_len: u32,
+    /// Length of the frame.
+    pub frame_len: u32,
+    /// Row of `POLICIES`.
+    pub policy: u32,
+    /// 1 while the organisation's bypass is in force.
+    pub bypass: u32,
+    /// The deciding entry of the destination's address.
+    pub best: crate::rule::Best,
+    /// The frame.
+    pub frame: [u8; QUIC_FRAME_MAX],
+}
+
+/// Offset of [`QuicCopy::frame`].
+pub const QUIC_COPY_HEAD: usize = 136;
 
 /// What became of the last packet of an enrolled organisation, on this processor: replay and tests
 /// read it back after each run. Holds no address.
@@ -538,6 +627,10 @@ pub struct Scratch {
     pub question_end: u32,
     /// 1 while the organisation's bypass is in force.
     pub bypass: u32,
+    /// 1 if the packet is a QUIC client's first: answered by Version Negotiation where something forbids it.
+    pub quic: u32,
+    /// Zero.
+    pub pad: u32,
     /// 1 if the name looked up last has entries for paths below it.
     pub name_has_urls: u32,
     /// Entry number by which the destination is an address of an encrypted DNS resolver; 0: it is none.
@@ -591,13 +684,16 @@ const _: () = {
     assert!(size_of::<Hello>() == 40);
     assert!(size_of::<Request>() == 40);
     assert!(size_of::<HelloSlot>() == 512);
-    assert!(size_of::<OrgRate>() == 8);
+    assert!(size_of::<OrgRate>() == 16);
     assert!(size_of::<Addresses>() == 32);
     assert!(size_of::<Page>() == 504);
     assert!(size_of::<Message>() == 1032);
     assert!(size_of::<GrantSet>() == 64);
+    assert!(size_of::<QuicSet>() == 128);
+    assert!(size_of::<QuicWatch>() == 16);
+    assert!(size_of::<QuicCopy>() == QUIC_COPY_HEAD + QUIC_FRAME_MAX);
     assert!(size_of::<Outcome>() == 40);
-    assert!(size_of::<Scratch>() == 384);
+    assert!(size_of::<Scratch>() == 392);
     assert!(size_of::<OrgCounters>() == 640);
     assert!(size_of::<CategoryCounters>() == 512);
 };

@@ -79,8 +79,9 @@ fn put16<W: World>(world: &mut W, at: u32, value: u32) {
     world.put_message_u8(at.wrapping_add(1), value);
 }
 
+/// Writes four bytes of the message in network order.
 #[inline(always)]
-fn put32<W: World>(world: &mut W, at: u32, value: u32) {
+pub(crate) fn put32<W: World>(world: &mut W, at: u32, value: u32) {
     put16(world, at, value >> 16);
     put16(world, at.wrapping_add(2), value);
 }

@@ -29,6 +29,8 @@ pub mod packet;
 pub mod pipeline;
 #[cfg(feature = "user")]
 mod pod;
+pub mod quic;
+pub mod quic_flow;
 pub mod reason;
 pub mod request;
 pub mod rule;

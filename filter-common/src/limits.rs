@@ -70,6 +70,25 @@ pub const DNS_OPTIONS_MAX: u32 = 8;
 /// Seconds for which an answer with the portal's address may be kept: as long as a page's reload takes
 /// a person.
 pub const DNS_TTL: u32 = 10;
+/// Least bytes of a datagram with a QUIC client's Initial packet (RFC 9000 section 14.1).
+pub const QUIC_INITIAL_MIN: u32 = 1200;
+/// Packets of a datagram that are looked through for one that completes a handshake: an Initial, 0-RTT, and
+/// one more of each.
+pub const QUIC_PACKETS_MAX: u32 = 4;
+/// Longest connection id of QUIC versions 1 and 2 (RFC 9000 section 17.2).
+pub const QUIC_CID_MAX: u32 = 20;
+/// Sets of QUIC flows with a verdict, four in each: 65,536 at once in 2 MiB. Where a set is full the one
+/// that ends first gives way; a flow without a row gets no further than its first packets.
+pub const QUIC_SETS: u32 = 16_384;
+/// Longest frame of which a copy is handed over: Ethernet's, with every header in front of it. A power of
+/// two because its lower bits are a mask.
+pub const QUIC_FRAME_MAX: usize = 2048;
+/// Bytes of the ring of copies: two thousand of them, a tenth of a second of 20,000 Initials a second. A
+/// power of two.
+pub const QUIC_RING_BYTES: usize = 1 << 22;
+/// Where a QUIC packet's connection ids are kept while the answer is built: behind the link's headers of
+/// the longest answer.
+pub const QUIC_COPY_AT: u32 = 768;
 /// Highest place of a message's byte in map memory: twice the longest that is read, for what is kept
 /// beside it. A power of two minus one because it is a mask.
 pub const MESSAGE_MASK: u32 = 2 * DNS_LEN_MAX - 1;

@@ -11,6 +11,7 @@ use crate::packet::{
     EXTENSIONS_BROKEN, EXTENSIONS_TOO_MANY, FRAGMENT_NONE, Protocol, is_extension, read_ipv4,
     read_ipv6,
 };
+use crate::quic::is_answerable;
 use crate::reason::{FIRST_ANSWERED, FIRST_NOT_PASS, LAST_BLOCK, Reason};
 use crate::rule::{CATEGORY_NONE, Moment};
 use crate::segment::{TOO_MANY, segment_facts, tcp, transport};
@@ -86,10 +87,14 @@ fn judge_enrolled<W: World>(world: &mut W) -> u32 {
 fn address_decided<W: World>(world: &mut W, fragment: u32, reason: u32) -> u32 {
     let tcp = world.facts().protocol == Protocol::TCP.0 && fragment == FRAGMENT_NONE;
     if !tcp || !segment_facts(world) {
-        // Nobody answers a reset: the action is to drop.
+        // Nobody answers a reset: the action is to drop, but for QUIC.
         let facts = world.facts();
         facts.tcp_flags = tcp::RST;
         facts.question_end = 0;
+        facts.quic = 0;
+        if facts.protocol == Protocol::UDP.0 && fragment == FRAGMENT_NONE {
+            world.call_mark_answerable();
+        }
         return reason;
     }
     let asked = world.facts().ports & 0xffff == dns::PORT;
@@ -212,10 +217,18 @@ fn action_of<W: World>(world: &mut W, reason: u32) -> Action {
     if is_told(reason) {
         return if tcp { Action::Reset } else { Action::Drop };
     }
+    let udp = facts.protocol == Protocol::UDP.0;
+    let quic = udp && is_answerable(facts);
     if reason > LAST_BLOCK {
-        return Action::Drop;
+        let fallback = (Reason::FallbackQuicPolicy.number()..=Reason::FallbackQuicBusy.number())
+            .contains(&reason);
+        return if fallback && quic {
+            Action::Answer
+        } else {
+            Action::Drop
+        };
     }
-    if facts.protocol == Protocol::UDP.0 && facts.question_end != 0 {
+    if udp && (facts.question_end != 0 || quic) {
         return Action::Answer;
     }
     if reason < FIRST_NOT_PASS {

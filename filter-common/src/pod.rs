@@ -7,7 +7,7 @@
 use crate::abi::{
     Addresses, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet, GrantSet,
     HelloSlot, Interface, NetEntry, Org, Org6SplitKey, OrgCounters, OrgRate, Outcome, Page, Policy,
-    Scratch,
+    QuicSet, QuicWatch, Scratch,
 };
 
 macro_rules! pod {
@@ -39,5 +39,7 @@ pod!(
     Page,
     Policy,
     Addresses,
+    QuicSet,
+    QuicWatch,
     Scratch
 );

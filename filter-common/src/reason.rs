@@ -92,6 +92,12 @@ reasons! {
     PassDnsWithheld = 27, "pass_dns_withheld", Pass;
     /// DNS query for the name of a search engine, answered with the address of its safe form.
     PassSafeSearch = 28, "pass_safe_search", Pass;
+    /// QUIC that the profile lets pass unread.
+    PassQuic = 24, "pass_quic", Pass;
+    /// First packet of a QUIC client, of which a copy was handed over so that its name is read.
+    PassQuicPart = 25, "pass_quic_part", Pass;
+    /// QUIC of a flow whose name no entry and no policy forbids.
+    PassQuicName = 26, "pass_quic_name", Pass;
     /// Destination address is in the unified registry.
     BlockUnifiedAddress = 32, "block_unified_address", Block;
     /// Destination address is in the education registry.
@@ -168,6 +174,14 @@ reasons! {
     RefuseEnded = 68, "refuse_ended", Refuse;
     /// DNS query over TCP that would be answered in another form: its client is reset.
     RefuseDnsForm = 69, "refuse_dns_form", Refuse;
+    /// First packet of a QUIC client, turned to TCP by the profile: answered by Version Negotiation.
+    FallbackQuicPolicy = 70, "fallback_quic_policy", Fallback;
+    /// First packets of a QUIC client whose name cannot be read: another version, or a hello that is none. Turned to TCP likewise.
+    FallbackQuicUnread = 71, "fallback_quic_unread", Fallback;
+    /// First packet of a QUIC client whose name nobody is there to read, or has the time to. Turned to TCP likewise.
+    FallbackQuicBusy = 72, "fallback_quic_busy", Fallback;
+    /// QUIC packet of a client that can have no connection yet, or that no server takes: dropped.
+    RefuseQuic = 73, "refuse_quic", Refuse;
 }
 
 impl Reason {

@@ -10,7 +10,7 @@ use crate::reason::Reason;
 use crate::table::{finish, fold};
 use crate::walk::name_in_packet;
 use crate::world::World;
-use crate::{dns, encrypted, flow, http, request, tls};
+use crate::{dns, encrypted, flow, http, quic, request, tls};
 
 /// TCP flags.
 pub mod tcp {
@@ -77,13 +77,18 @@ fn datagram<W: World>(world: &mut W, fragment: u32) -> u32 {
     if fragment == FRAGMENT_FIRST && (port == dns::PORT || port == 443) {
         return Reason::RefuseFragment.number();
     }
-    world.facts().question_end = 0;
+    let facts = world.facts();
+    facts.question_end = 0;
+    facts.quic = 0;
     if port != dns::PORT {
         let stopped = encrypted::stopped(world, port);
         if stopped != 0 {
+            if fragment == FRAGMENT_NONE {
+                world.call_mark_answerable();
+            }
             return stopped;
         }
-        return nameless(world, Reason::PassUdp);
+        return other_datagram(world, l4, fragment);
     }
     let (ports, len) = (header.be32(0), header.be16(4));
     let facts = world.facts();
@@ -94,6 +99,24 @@ fn datagram<W: World>(world: &mut W, fragment: u32) -> u32 {
     facts.payload = l4 + 8;
     facts.payload_len = len - 8;
     world.call_query()
+}
+
+/// A datagram to another port than that of DNS: QUIC is told by one of its first two bits.
+#[inline(always)]
+fn other_datagram<W: World>(world: &mut W, l4: u32, fragment: u32) -> u32 {
+    let end = world.facts().spare[1];
+    if fragment == FRAGMENT_FIRST && l4 + 16 > end {
+        // Cut behind its header, as no sender does (RFC 791 section 3.2: 68 bytes pass everywhere).
+        return Reason::RefuseFragment.number();
+    }
+    let first = world
+        .packet()
+        .view::<1>(l4 + 8)
+        .map_or(0, |view| view.u8(0));
+    if first & (quic::LONG | quic::FIXED) != 0 && l4 + 8 < end {
+        return world.call_quic(fragment);
+    }
+    nameless(world, Reason::PassUdp)
 }
 
 /// What a TCP header says (RFC 9293 section 3.1), once it is sound.

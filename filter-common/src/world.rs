@@ -14,7 +14,7 @@ use crate::request;
 use crate::segment::{hash_payload, step_facts};
 use crate::url::Paths;
 use crate::walk::name_in_row;
-use crate::{dns, encrypted, flow, http, tls};
+use crate::{dns, encrypted, flow, http, quic, tls};
 
 /// Everything around the pipeline: the frame, the maps, the clock, and the places where the kernel
 /// cuts the text into separately verified functions (the `call_*` methods).
@@ -148,6 +148,14 @@ pub trait World: Sized {
     fn net6(&mut self) -> Option<NetEntry>;
     /// The end of the grant with this key, by [`crate::grant::find_grant`]; 0: there is none.
     fn grant_until(&self, key: u64) -> u64;
+    /// State word and entry of the QUIC flow with this key, by [`crate::quic_flow::find_quic`].
+    fn quic_flow(&self, key: u64) -> (u64, u32);
+    /// Replaces the state word of the QUIC flow with this key if it still is `old`.
+    fn swap_quic_state(&mut self, key: u64, old: u64, new: u64);
+    /// `QuicWatch::until_ns`.
+    fn inspector_until(&self) -> u64;
+    /// Hands a copy of the frame to the daemon; 1 if there was room.
+    fn call_copy(&mut self, key: u64) -> u32;
     /// A row of `ORG_RATES`.
     fn org_rate(&mut self, org: u32) -> Option<&mut OrgRate>;
 
@@ -205,6 +213,18 @@ pub trait World: Sized {
     /// [`dns::query`].
     fn call_query(&mut self) -> u32 {
         dns::query(self)
+    }
+    /// [`quic::datagram`].
+    fn call_quic(&mut self, fragment: u32) -> u32 {
+        quic::datagram(self, fragment)
+    }
+    /// [`quic::carries_handshake`], as 0 or 1.
+    fn call_carries_handshake(&mut self) -> u32 {
+        quic::carries_handshake(self) as u32
+    }
+    /// [`quic::mark_answerable`].
+    fn call_mark_answerable(&mut self) {
+        quic::mark_answerable(self);
     }
     /// [`encrypted::endpoint`].
     fn call_endpoint(&mut self) -> u32 {

@@ -12,6 +12,8 @@ mod bytes;
 #[cfg(target_arch = "bpf")]
 mod claim;
 #[cfg(target_arch = "bpf")]
+mod copy;
+#[cfg(target_arch = "bpf")]
 mod count;
 #[cfg(all(target_arch = "bpf", feature = "diagnostics"))]
 mod diagnostics;

@@ -4,14 +4,16 @@
 //! Plain arrays that the daemon maps into its memory (`BPF_F_MMAPABLE`) wherever the data path meets
 //! them: their look-up is inlined and costs about a nanosecond, a hash map's helper call 14 and more.
 
-use aya_ebpf::btf_maps::{Array, LpmTrie, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use filter_common::abi::{
     ANSWERS as ANSWER_ROWS, Addresses, Bucket, BucketEntries, CategoryCounters, Class, Control,
     FlowSet, GrantSet, HelloSlot, Interface, Message, NetEntry, Org, Org6SplitKey, OrgCounters,
-    OrgRate, Page, Policy, Scratch,
+    OrgRate, Page, Policy, QuicSet, QuicWatch, Scratch,
 };
-use filter_common::limits::{DEAD_ROWS, GRANT_SETS, INTERFACES as INTERFACE_ROWS, REASONS};
+use filter_common::limits::{
+    DEAD_ROWS, GRANT_SETS, INTERFACES as INTERFACE_ROWS, QUIC_RING_BYTES, QUIC_SETS, REASONS,
+};
 
 /// `BPF_F_MMAPABLE`, `linux/bpf.h`, kernel 5.5.
 const MMAPABLE: usize = 1 << 10;
@@ -91,6 +93,15 @@ pub(crate) static HELLOS: Array<HelloSlot, 1024, MMAPABLE> = Array::new();
 /// Grants: who was warned and goes on, until when.
 #[btf_map]
 pub(crate) static GRANTS: Array<GrantSet, { GRANT_SETS as usize }, MMAPABLE> = Array::new();
+/// Verdicts on QUIC flows.
+#[btf_map]
+pub(crate) static QUIC_FLOWS: Array<QuicSet, { QUIC_SETS as usize }, MMAPABLE> = Array::new();
+/// Whether somebody reads the names of QUIC.
+#[btf_map]
+pub(crate) static QUIC_WATCH: Array<QuicWatch, 1, MMAPABLE> = Array::new();
+/// Initial packets whose name the daemon reads.
+#[btf_map]
+pub(crate) static QUIC_COPIES: RingBuf<(), QUIC_RING_BYTES> = RingBuf::new();
 /// Where answers lead: to the portal, or to the safe form of a search engine.
 #[btf_map]
 pub(crate) static ANSWERS: Array<Addresses, { ANSWER_ROWS as usize }, MMAPABLE> = Array::new();

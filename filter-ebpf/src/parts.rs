@@ -6,7 +6,7 @@
 use aya_ebpf::bindings::xdp_md;
 use filter_common::limits::{REQUEST_STEPS_MAX, STEPS_MAX};
 use filter_common::world::World;
-use filter_common::{dns, encrypted, flow, grant, http, tls};
+use filter_common::{dns, encrypted, flow, grant, http, quic, tls};
 use filter_common::{identify, lookup, request, segment, walk};
 
 use crate::world::KernelWorld;
@@ -65,6 +65,47 @@ pub(crate) extern "C" fn net() -> u32 {
 pub(crate) extern "C" fn query(ctx: *mut xdp_md) -> u32 {
     let mut world = world!(ctx, 0);
     dns::query(&mut world)
+}
+
+/// A datagram that may be a QUIC client's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn quic_datagram(ctx: *mut xdp_md, fragment: u32) -> u32 {
+    let mut world = world!(ctx, 0);
+    quic::datagram(&mut world, fragment)
+}
+
+/// Whether a Handshake packet stands behind an Initial.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn carries_handshake(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, 0);
+    quic::carries_handshake(&mut world) as u32
+}
+
+/// Marks a QUIC client's first packet to an address that is forbidden.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn mark_answerable(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, 0);
+    quic::mark_answerable(&mut world);
+    0
+}
+
+/// A copy of the frame goes to the daemon; 1 if there was room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn copy(ctx: *mut xdp_md, key: u64) -> u32 {
+    let mut world = world!(ctx, 0);
+    crate::copy::hand_over(&mut world, key).is_some() as u32
+}
+
+/// The frame becomes Version Negotiation to its sender; 1 if it did.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn version_negotiation(ctx: *mut xdp_md) -> u32 {
+    let mut world = world!(ctx, 0);
+    reply::version_negotiation(&mut world).is_some() as u32
 }
 
 /// The frame becomes the answer to its query; 1 if it did.

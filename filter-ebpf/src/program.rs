@@ -46,8 +46,15 @@ fn run(ctx: &XdpContext) -> u32 {
     if outcome.action == Action::Reset as u32 && parts::reset(ctx.ctx) != 0 {
         return XDP_TX;
     }
-    if outcome.action == Action::Answer as u32 && parts::answer(ctx.ctx) != 0 {
-        return XDP_TX;
+    if outcome.action == Action::Answer as u32 {
+        let answered = if world.facts().quic != 0 {
+            parts::version_negotiation(ctx.ctx)
+        } else {
+            parts::answer(ctx.ctx)
+        };
+        if answered != 0 {
+            return XDP_TX;
+        }
     }
     if outcome.action == Action::Redirect as u32 && parts::redirect(ctx.ctx) != 0 {
         return XDP_TX;

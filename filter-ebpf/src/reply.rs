@@ -4,11 +4,11 @@
 use aya_ebpf::helpers::generated as helpers;
 use filter_common::abi::{MPLS_REPLY_LABEL, Scratch};
 use filter_common::bytes::Packet;
-use filter_common::dns;
 use filter_common::limits::DNS_LEN_MAX;
 use filter_common::packet::{EtherType, Protocol};
 use filter_common::segment::tcp;
 use filter_common::world::World;
+use filter_common::{dns, quic};
 
 use crate::page::{message_sum, store_message};
 use crate::pointer::{bound, pointer};
@@ -70,6 +70,18 @@ pub(crate) fn answer(world: &mut KernelWorld) -> Option<()> {
     if len < dns::HEADER_LEN {
         return None;
     }
+    let l4 = headers(world, Protocol::UDP, UDP_LEN + len)?;
+    datagram(world, l4, len)
+}
+
+/// Turns the frame into Version Negotiation to its QUIC client.
+#[inline(always)]
+pub(crate) fn version_negotiation(world: &mut KernelWorld) -> Option<()> {
+    if !world.open_message() {
+        return None;
+    }
+    let len = quic::version_negotiation(world) & (DNS_LEN_MAX - 1);
+    let len = world.forget(len);
     let l4 = headers(world, Protocol::UDP, UDP_LEN + len)?;
     datagram(world, l4, len)
 }

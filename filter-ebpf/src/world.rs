@@ -7,10 +7,11 @@ use aya_ebpf::helpers::generated as helpers;
 use core::arch::asm;
 use filter_common::abi::{
     ANSWERS, Bucket, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot, Interface, NetEntry, Org,
-    Org6SplitKey, OrgRate, PATHS, Policy, Request, Scratch,
+    Org6SplitKey, OrgRate, PATHS, Policy, QuicFlow, Request, Scratch,
 };
 use filter_common::grant::{find_grant, grant_set};
 use filter_common::limits::{MESSAGE_MASK, NAME_BUF, WAYS};
+use filter_common::quic_flow::{find_quic, quic_set};
 use filter_common::url::Paths;
 use filter_common::world::World;
 
@@ -397,6 +398,38 @@ impl World for KernelWorld {
         find_grant(key, |word| unsafe { words.add(word).read_volatile() })
     }
     #[inline(always)]
+    fn quic_flow(&self, key: u64) -> (u64, u32) {
+        let Some(set) = maps::QUIC_FLOWS.get_ptr(quic_set(key)) else {
+            return (0, 0);
+        };
+        let words = set.cast::<u64>();
+        // SAFETY: as in `grant_until`, with sixteen words.
+        find_quic(key, |word| unsafe { words.add(word).read_volatile() })
+    }
+    #[inline(always)]
+    fn swap_quic_state(&mut self, key: u64, old: u64, new: u64) {
+        let Some(set) = maps::QUIC_FLOWS.get_ptr_mut(quic_set(key)) else {
+            return;
+        };
+        for way in 0..WAYS {
+            // SAFETY: the way is within the set, a map value of aligned words.
+            let place = unsafe { (&raw mut (*set).ways).cast::<QuicFlow>().add(way) };
+            // SAFETY: as above.
+            if unsafe { (*place).key } == key {
+                // SAFETY: as above.
+                compare_and_swap(unsafe { &raw mut (*place).state }, old, new);
+            }
+        }
+    }
+    #[inline(always)]
+    fn inspector_until(&self) -> u64 {
+        maps::QUIC_WATCH.get(0).map_or(0, |watch| watch.until_ns)
+    }
+    #[inline(always)]
+    fn call_copy(&mut self, key: u64) -> u32 {
+        parts::copy(self.ctx, key)
+    }
+    #[inline(always)]
     fn org_rate(&mut self, org: u32) -> Option<&mut OrgRate> {
         let row = maps::ORG_RATES.get_ptr_mut(org)?;
         // SAFETY: a map value; other processors may change its integers meanwhile, which is said of it.
@@ -522,6 +555,18 @@ impl World for KernelWorld {
     #[inline(always)]
     fn call_query(&mut self) -> u32 {
         parts::query(self.ctx)
+    }
+    #[inline(always)]
+    fn call_quic(&mut self, fragment: u32) -> u32 {
+        parts::quic_datagram(self.ctx, fragment)
+    }
+    #[inline(always)]
+    fn call_carries_handshake(&mut self) -> u32 {
+        parts::carries_handshake(self.ctx)
+    }
+    #[inline(always)]
+    fn call_mark_answerable(&mut self) {
+        parts::mark_answerable(self.ctx);
     }
     #[inline(always)]
     fn call_endpoint(&mut self) -> u32 {

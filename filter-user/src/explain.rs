@@ -17,6 +17,7 @@ use filter_common::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::nets_around;
+use crate::config::Quic;
 use crate::desired::address_key;
 use crate::entries::{Book, Hit, Origin, deciding};
 use crate::normalise::{self, Accept, Guards, Subject};
@@ -147,6 +148,7 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
                 .to_owned(),
         );
     }
+    notes.push(quic_note(profile.quic).to_owned());
     if decision.reason == Some(Reason::BlockCanaryName) {
         notes.push("built in, for encrypted_dns = \"block\": devices ask for this name to learn whether they may hide what they ask for".to_owned());
     }
@@ -175,6 +177,21 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
         },
         notes,
     })
+}
+
+/// What the profile makes of QUIC.
+fn quic_note(quic: Quic) -> &'static str {
+    match quic {
+        Quic::Inspect => {
+            "over QUIC (HTTP/3) the name is read and decided likewise; who is stopped is told to use TCP (quic = \"inspect\")"
+        }
+        Quic::Fallback => {
+            "over QUIC (HTTP/3) the client is told to use TCP, where this is decided (quic = \"fallback\")"
+        }
+        Quic::Allow => {
+            "over QUIC (HTTP/3) names pass unread: only the address is judged (quic = \"allow\")"
+        }
+    }
 }
 
 fn action(stops: bool, policy: &Policy) -> &'static str {

@@ -237,6 +237,14 @@ fn an_address_entry_decides_before_the_name() {
 }
 
 #[test]
+fn what_becomes_of_quic_is_told() {
+    let everything = sample();
+    let answer = ask(&everything, "library.example", "school-1", None);
+    let told = |note: &String| note.contains("quic = \"inspect\"");
+    assert!(answer.notes.iter().any(told), "{:?}", answer.notes);
+}
+
+#[test]
 fn an_address_of_encrypted_dns_is_met_before_a_name_there() {
     let everything = sample();
     let answer = ask(&everything, "library.example", "school-1", Some("1.1.1.1"));

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod desired;
 pub mod entries;
 pub mod explain;
+pub mod inspect;
 pub mod kernel;
 pub mod load;
 pub mod normalise;

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use filter_common::abi::{
     LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, POLICY_ALLOW_ONLY, POLICY_DNS_NXDOMAIN,
-    POLICY_ECH_WITHHELD, POLICY_ENCRYPTED_DNS, POLICY_SAFE_MODERATE, POLICY_SAFE_SEARCH, Policy,
+    POLICY_ECH_WITHHELD, POLICY_ENCRYPTED_DNS, POLICY_QUIC_ALLOW, POLICY_QUIC_INSPECT,
+    POLICY_SAFE_MODERATE, POLICY_SAFE_SEARCH, Policy,
 };
 use filter_common::verdict::Action;
 
 use crate::categories::Categories;
-use crate::config::{Config, PORTAL, Profile};
+use crate::config::{Config, PORTAL, Profile, Quic};
 use crate::desired::{PageText, PortalAddresses};
 use crate::numbers::Numbers;
 use crate::safe_search::SafeSearch;
@@ -41,6 +42,7 @@ pub fn policy(config: &Config, numbers: &Numbers, profile: &Profile) -> Policy {
         suspicious: if profile.suspicious { u64::MAX } else { 0 },
         flags: (u32::from(profile.allow_only) * POLICY_ALLOW_ONLY)
             | (u32::from(nxdomain) * POLICY_DNS_NXDOMAIN)
+            | quic(profile.quic)
             | (u32::from(profile.encrypted_dns) * POLICY_ENCRYPTED_DNS)
             | (u32::from(profile.withhold_ech) * POLICY_ECH_WITHHELD)
             | match profile.safe_search {
@@ -53,6 +55,16 @@ pub fn policy(config: &Config, numbers: &Numbers, profile: &Profile) -> Policy {
         } else {
             Action::Drop as u32
         },
+    }
+}
+
+/// `Policy::flags` of what becomes of QUIC.
+#[must_use]
+pub fn quic(quic: Quic) -> u32 {
+    match quic {
+        Quic::Inspect => POLICY_QUIC_INSPECT,
+        Quic::Fallback => 0,
+        Quic::Allow => POLICY_QUIC_ALLOW,
     }
 }
 

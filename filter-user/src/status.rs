@@ -38,6 +38,9 @@ pub struct Status {
     pub subjects: u64,
     /// Prefixes in force.
     pub prefixes: u64,
+    /// How the names of QUIC are read; none: they are not, and QUIC that profiles want read is turned to TCP.
+    #[serde(default)]
+    pub quic: Option<QuicStatus>,
     /// Fill levels of the maps.
     pub fill: Vec<Level>,
     /// Bytes of kernel memory of the maps.
@@ -46,6 +49,23 @@ pub struct Status {
     pub untouched: u64,
     /// The last start or reload.
     pub last_reload: Option<Reload>,
+}
+
+/// What the reader of QUIC did since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuicStatus {
+    /// First packets of clients that were handed over.
+    pub copies: u64,
+    /// Hellos read, with or without a name.
+    pub names: u64,
+    /// Flows that were stopped and told to use TCP.
+    pub stopped: u64,
+    /// Flows turned to TCP because too many hellos were open at once.
+    pub crowded: u64,
+    /// Verdicts given later than a millisecond after the packet.
+    pub late: u64,
+    /// Hellos held at this moment.
+    pub kept: u64,
 }
 
 /// The program in force.

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
 
-use crate::frame_reader::{check_turned, read};
-use crate::frames::{Path, fold, sum};
+use crate::frame_reader::{check_turned, check_udp, read};
+use crate::frames::Path;
 
 /// Types that the tables ask for.
 pub mod kind {
@@ -153,28 +153,6 @@ pub fn check_datagram(
     same("amplifies", message.len() <= query.len() + 28 + 23)?;
     Message::from_vec(message).map_err(|error| format!("is no message: {error}"))?;
     Ok((query.to_vec(), message.to_vec()))
-}
-
-fn check_udp(
-    source: &std::net::IpAddr,
-    destination: &std::net::IpAddr,
-    datagram: &[u8],
-) -> Result<(), String> {
-    let told = datagram
-        .get(4..6)
-        .and_then(|len| len.first_chunk::<2>())
-        .map(|len| u16::from_be_bytes(*len));
-    if told.map(usize::from) != Some(datagram.len()) {
-        return Err(format!("UDP tells {told:?} of {} bytes", datagram.len()));
-    }
-    let addresses = [*source, *destination]
-        .map(crate::frames::address_bytes)
-        .concat();
-    let len = u32::try_from(datagram.len()).unwrap_or(u32::MAX);
-    if fold(sum(sum(17 + len, &addresses), datagram)) != 0 {
-        return Err("UDP checksum".into());
-    }
-    Ok(())
 }
 
 fn check_message(query: &[u8], message: &[u8], told: &Told, error: u16) -> Result<(), String> {

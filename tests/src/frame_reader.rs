@@ -283,6 +283,28 @@ pub fn check_turned(asked: &Seen, answer: &Seen, labels: &[u32]) -> Result<(), S
     same("addresses are not swapped", addresses)
 }
 
+/// Checks a UDP header, with its length and checksum.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_udp(source: &IpAddr, destination: &IpAddr, datagram: &[u8]) -> Result<(), String> {
+    let told = datagram
+        .get(4..6)
+        .and_then(|len| len.first_chunk::<2>())
+        .map(|len| u16::from_be_bytes(*len));
+    if told.map(usize::from) != Some(datagram.len()) {
+        return Err(format!("UDP tells {told:?} of {} bytes", datagram.len()));
+    }
+    let addresses = [*source, *destination]
+        .map(crate::frames::address_bytes)
+        .concat();
+    let len = u32::try_from(datagram.len()).unwrap_or(u32::MAX);
+    if fold(sum(sum(17 + len, &addresses), datagram)) != 0 {
+        return Err("UDP checksum".into());
+    }
+    Ok(())
+}
+
 /// Checks a reset: an answer to `request` that a stock TCP takes, in the same encapsulation, with
 /// `labels` instead of the request's.
 ///

@@ -6,18 +6,19 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use filter_common::abi::{Outcome, drain_flags, without_drain};
-use filter_common::limits::NAME_PAD;
+use filter_common::limits::{NAME_PAD, REASONS};
 use filter_common::name::org_id_key;
 use filter_user::desired::{Desired, FlowSizes};
 use filter_user::kernel::apply::{Grace, apply};
 use filter_user::kernel::grants::monotonic_ns;
 use filter_user::kernel::load::{MapSource, PROGRAM, Program, load};
+use filter_user::kernel::quic::{Copies, watch};
 use filter_user::kernel::read::{Counters, Outcomes};
 use filter_user::kernel::run::{FRAME_MIN, XDP_PASS, run};
 use filter_user::kernel::tables::Maps;
 use filter_user::kernel::{OBJECT, Seed, Sizes, Tables};
 
-use crate::cases::{Grant, Want};
+use crate::cases::{Grant, QuicVerdict, Want};
 use crate::lab::daemon::built;
 use crate::setup::Setup;
 
@@ -97,7 +98,7 @@ pub struct Gate {
     pub tables: Tables,
     counters: Counters,
     outcomes: Outcomes,
-    _maps: Maps,
+    maps: Maps,
 }
 
 impl Gate {
@@ -140,7 +141,7 @@ impl Gate {
             tables,
             counters: Counters::open(&maps)?,
             outcomes: Outcomes::open(&maps)?,
-            _maps: maps,
+            maps,
         })
     }
 
@@ -202,6 +203,31 @@ impl Gate {
         for grant in grants {
             self.tables.grants.add(grant.key(SEED), grant.until_ns);
         }
+    }
+
+    /// Puts these verdicts on QUIC flows in place of those that stand, and somebody who reads copies, or
+    /// nobody.
+    pub fn set_quic(&self, flows: &[QuicVerdict], read: bool) {
+        self.tables.quic_flows.clear();
+        for flow in flows {
+            let verdict = filter_user::kernel::quic::QuicVerdict {
+                reason: flow.reason.number(),
+                category: flow.category,
+                entry: flow.entry,
+            };
+            let born = monotonic_ns().wrapping_sub(flow.age_ns());
+            self.tables.quic_flows.set(flow.key(SEED), verdict, born);
+        }
+        let until = if read { u64::MAX } else { 0 };
+        watch(&self.tables.quic_watch, until, u32::MAX);
+    }
+
+    /// The copies that the program hands over.
+    ///
+    /// # Errors
+    /// If the ring cannot be mapped.
+    pub fn copies(&self) -> Result<Copies> {
+        Ok(Copies::open(&self.maps)?)
     }
 
     /// Number of a school by its id.
@@ -292,7 +318,7 @@ impl Gate {
                 .context("a row of categories")?;
             note(&mut totals.categories, number, &categories.packets);
         }
-        for reason in 0..64 {
+        for reason in (0u32..).take(REASONS) {
             let row = self.counters.reason_categories(reason)?;
             note(&mut totals.reason_categories, reason, &row);
         }

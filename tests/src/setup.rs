@@ -11,6 +11,7 @@ use filter_common::abi::{
 };
 use filter_common::url::{path_hash, url_key};
 use filter_common::verdict::Action;
+use filter_user::config::Quic;
 use filter_user::desired::{
     Desired, InterfaceRow, MplsReply, NetSubject, Organisation, PageText, PortalAddresses,
     Subject as Row, address_key,
@@ -34,6 +35,8 @@ pub struct School {
     pub action: Action,
     /// Whether a forbidden name does not exist in DNS, or leads to the portal.
     pub nxdomain: bool,
+    /// What becomes of QUIC.
+    pub quic: Quic,
     /// Monotonic nanoseconds up to which its bypass holds.
     pub bypass_until_ns: u64,
 }
@@ -49,6 +52,7 @@ impl School {
             profile: Profile::default(),
             action: Action::Reset,
             nxdomain: false,
+            quic: Quic::Fallback,
             bypass_until_ns: 0,
         }
     }
@@ -123,6 +127,7 @@ pub fn policy(school: &School) -> Policy {
         suspicious: mask(&profile.suspicious),
         flags: (u32::from(profile.allow_only) * POLICY_ALLOW_ONLY)
             | (u32::from(school.nxdomain) * POLICY_DNS_NXDOMAIN)
+            | filter_user::policy::quic(school.quic)
             | (u32::from(profile.encrypted_dns) * POLICY_ENCRYPTED_DNS)
             | (u32::from(profile.withhold_ech) * POLICY_ECH_WITHHELD)
             | (u32::from(profile.safe_search != Safe::Off) * POLICY_SAFE_SEARCH)

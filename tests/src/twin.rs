@@ -23,75 +23,14 @@ use filter_common::limits::{DEAD_ROWS, IDLE_MS, MESSAGE_BUF, MESSAGE_MASK, NAME_
 use filter_common::name::{net6_key, org6_key, org6_tag};
 use filter_common::org::{ORG6_SPLIT_MARK, PAGE_WORDS};
 use filter_common::pipeline::{Judged, conclude, judge};
-use filter_common::table::{bloom_bits, other_bucket, position, tag};
+use filter_common::table::tag;
 use filter_common::url::Paths;
 use filter_common::world::World;
 use filter_user::desired::{Blocks4, Desired, FlowSizes, MplsReply};
 use ipnet::IpNet;
 
-use crate::cases::Grant;
-
-/// A table of two-choice buckets, filled first come, first served; it doubles until all fit.
-#[derive(Clone, Debug, Default)]
-struct Buckets {
-    rows: Vec<Bucket>,
-    entries: Vec<[u32; 8]>,
-}
-
-impl Buckets {
-    /// `slots`: key, tag, value, entry.
-    fn fill(slots: &[(u64, u64, u64, u32)]) -> Buckets {
-        let mut len = slots.len() + 1;
-        loop {
-            let mut made = Buckets {
-                rows: vec![Bucket::default(); len],
-                entries: vec![[0; 8]; len],
-            };
-            if slots.iter().all(|slot| made.put(*slot)) {
-                return made;
-            }
-            len *= 2;
-        }
-    }
-
-    fn put(&mut self, (key, tag, value, entry): (u64, u64, u64, u32)) -> bool {
-        let len = self.rows.len() as u32;
-        let first = position(key, len);
-        for bucket in [first, other_bucket(first, tag, len)] {
-            let row = &mut self.rows[bucket as usize];
-            if let Some(at) = row.slots.iter().position(|slot| *slot == 0) {
-                row.slots[at] = tag | value;
-                self.entries[bucket as usize][at] = entry;
-                return true;
-            }
-        }
-        false
-    }
-}
-
-/// A Bloom filter of one word a key.
-#[derive(Clone, Debug, Default)]
-struct Bloom(Vec<u64>);
-
-/// Keys of the names, or of the addresses.
-fn subject_keys(desired: &Desired, address: bool) -> impl Iterator<Item = u64> + Clone {
-    let subjects = desired.subjects.iter();
-    subjects
-        .filter(move |subject| subject.address == address)
-        .map(|subject| subject.key)
-}
-
-impl Bloom {
-    fn fill(keys: impl Iterator<Item = u64> + Clone) -> Bloom {
-        let len = keys.clone().count();
-        let mut words = vec![0; if len == 0 { 0 } else { len + 1 }];
-        let room = words.len() as u32;
-        for key in keys {
-            words[position(key, room) as usize] |= bloom_bits(key);
-        }
-        Bloom(words)
-    }
-}
+use crate::cases::{Grant, QuicVerdict};
+use crate::twin_tables::{Bloom, Buckets, Given, subject_keys};
 
 /// Everything but the frame in hand.
 #[derive(Clone, Debug)]
@@ -119,7 +58,7 @@ pub struct Twin {
     flow_tags: Vec<u64>,
     hellos: Vec<HelloSlot>,
     rates: Vec<OrgRate>,
-    grants: BTreeMap<u64, u64>,
+    given: Given,
     facts: Scratch,
     opened: usize,
     answers: Vec<Addresses>,
@@ -226,7 +165,7 @@ impl Twin {
             flow_tags: vec![0; sizes.flows as usize / 4],
             hellos: vec![zeroed_hello(); sizes.hellos as usize],
             rates: Vec::new(),
-            grants: BTreeMap::new(),
+            given: Given::default(),
             facts: zeroed_scratch(),
             opened: 0,
             answers: answers(desired),
@@ -353,7 +292,18 @@ impl Twin {
     pub fn set_grants(&mut self, grants: &[Grant]) {
         let seed = self.control.seed;
         let keyed = grants.iter().map(|grant| (grant.key(seed), grant.until_ns));
-        self.grants = keyed.collect();
+        self.given.grants = keyed.collect();
+    }
+
+    /// Puts these verdicts on QUIC flows in place of those that stand, and somebody who reads copies, or
+    /// nobody.
+    pub fn set_quic(&mut self, flows: &[QuicVerdict], read: bool) {
+        let (seed, now) = (self.control.seed, u64::from(self.now_ms) * 1_000_000);
+        let keyed = flows
+            .iter()
+            .map(|flow| (flow.key(seed), (flow.state(now), flow.entry)));
+        self.given.quic_flows = keyed.collect();
+        self.given.inspector_until = if read { u64::MAX } else { 0 };
     }
 
     /// Judges a frame; `None`: nobody's.
@@ -534,7 +484,28 @@ impl<'a> World for Hand<'a> {
         self.twin.longest_net(ipv6(self.twin.facts.destination))
     }
     fn grant_until(&self, key: u64) -> u64 {
-        self.twin.grants.get(&key).copied().unwrap_or(0)
+        self.twin.given.grants.get(&key).copied().unwrap_or(0)
+    }
+    fn quic_flow(&self, key: u64) -> (u64, u32) {
+        self.twin
+            .given
+            .quic_flows
+            .get(&key)
+            .copied()
+            .unwrap_or((0, 0))
+    }
+    fn swap_quic_state(&mut self, key: u64, old: u64, new: u64) {
+        if let Some((state, _)) = self.twin.given.quic_flows.get_mut(&key)
+            && *state == old
+        {
+            *state = new;
+        }
+    }
+    fn inspector_until(&self) -> u64 {
+        self.twin.given.inspector_until
+    }
+    fn call_copy(&mut self, _key: u64) -> u32 {
+        1
     }
     fn org_rate(&mut self, org: u32) -> Option<&mut OrgRate> {
         self.twin.rates.get_mut(org as usize)

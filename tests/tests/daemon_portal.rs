@@ -294,7 +294,7 @@ fn continue_opens_what_was_warned_of_for_that_address() {
     let own = format!("http://{PORTAL}");
     assert_eq!(fetch(&scene, false, WARNED), Ended::Reset);
     let asked = page(&scene, &format!("/why?name={WARNED}"));
-    let target = format!("/w?e={}&o={ORG}&r=30", asked.entry());
+    let target = format!("/w?e={}&o={ORG}&r=42", asked.entry());
     let warning = page(&scene, &target);
     assert_eq!(warning.status, 403);
     let token = warning.token().unwrap();
@@ -388,7 +388,7 @@ fn pages_can_be_seen() {
     std::fs::create_dir_all(&directory).unwrap();
     for (name, target) in [
         ("block", format!("/b?e={law}&o={ORG}&r=36")),
-        ("warn", format!("/w?e={shop}&o={ORG}&r=30")),
+        ("warn", format!("/w?e={shop}&o={ORG}&r=42")),
         ("why", format!("/why?name={EXACT}")),
         ("ask", "/why?".to_owned()),
     ] {

@@ -57,6 +57,7 @@ fn tables_give_what_they_say() {
         let mut twin = Twin::new(&case.setup.desired(SEED), SIZES, SEED);
         twin.set_drain(case.drain);
         twin.set_grants(&case.grants);
+        twin.set_quic(&case.quic, case.inspector);
         for (at, step) in case.steps.iter().enumerate() {
             let seen = twin.run(LOOPBACK, &step.frame);
             let name = seen

@@ -13,6 +13,7 @@ use schoolgate_tests::dns::check_answer;
 use schoolgate_tests::frame_reader::{check_redirect, check_reset};
 use schoolgate_tests::gate::{Gate, Ran, SEED, SMALL, Totals};
 use schoolgate_tests::lab::root_or_skip;
+use schoolgate_tests::quic::check_negotiation;
 use schoolgate_tests::setup::LOOPBACK;
 use schoolgate_tests::twin::Twin;
 
@@ -39,6 +40,9 @@ fn judge(gate: &Gate, step: &Step, ran: &Ran) -> Vec<String> {
     }
     if result == XDP_TX && ran.result == XDP_TX {
         let checked = match &want.told {
+            None if want.action == Action::Answer => {
+                check_negotiation(&step.frame, &ran.frame, &want.labels)
+            }
             None if want.action == Action::Redirect => redirected(gate, step, ran),
             None => check_reset(&step.frame, &ran.frame, &want.labels),
             Some((told, error)) => {
@@ -117,9 +121,11 @@ fn run_case(gate: &mut Gate, case: &Case) -> Vec<String> {
     gate.apply(&case.setup).unwrap();
     gate.set_drain(case.drain);
     gate.set_grants(&case.grants);
+    gate.set_quic(&case.quic, case.inspector);
     let mut twin = Twin::new(&case.setup.desired(SEED), SMALL, SEED);
     twin.set_drain(case.drain);
     twin.set_grants(&case.grants);
+    twin.set_quic(&case.quic, case.inspector);
     let before = gate.totals().unwrap();
     let mut expected = Totals::default();
     let mut wrong = Vec::new();

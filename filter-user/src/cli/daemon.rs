@@ -199,6 +199,20 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
         "untouched packets of others: {}",
         count(status.untouched)
     )?;
+    match &status.quic {
+        Some(quic) => writeln!(
+            out,
+            "QUIC: {} names read, {} stopped, {} verdicts late, {} turned to TCP for want of room",
+            count(quic.names),
+            count(quic.stopped),
+            count(quic.late),
+            count(quic.crowded)
+        )?,
+        None => writeln!(
+            out,
+            "QUIC: names are not read; what is not allowed turns to TCP"
+        )?,
+    }
     if let Some(reload) = &status.last_reload {
         write!(out, "last reload: ")?;
         print_reload(reload, context)?;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use filter_common::abi::{POLICY_DNS_NXDOMAIN, Policy};
+use filter_common::abi::{POLICY_DNS_NXDOMAIN, POLICY_QUIC_INSPECT, Policy};
 use filter_common::reason::Reason;
 use filter_common::verdict::Action;
 
@@ -145,7 +145,7 @@ fn source_policy(args: &Args, everything: &Everything) -> Result<Policy, Failure
     };
     let bare = Policy {
         action: Action::Reset as u32,
-        flags: POLICY_DNS_NXDOMAIN,
+        flags: POLICY_DNS_NXDOMAIN | POLICY_QUIC_INSPECT,
         ..Policy::default()
     };
     Ok(profile.map_or(bare, |profile| {

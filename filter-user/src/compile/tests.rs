@@ -280,7 +280,9 @@ fn policies_are_those_of_the_profile() {
         (policy.suspicious, policy.flags),
         (
             0,
-            filter_common::abi::POLICY_ALLOW_ONLY | filter_common::abi::POLICY_DNS_NXDOMAIN
+            filter_common::abi::POLICY_ALLOW_ONLY
+                | filter_common::abi::POLICY_DNS_NXDOMAIN
+                | filter_common::abi::POLICY_QUIC_INSPECT
         )
     );
     assert_eq!(policy.action, filter_common::verdict::Action::Drop as u32);
@@ -306,6 +308,26 @@ fn forbidden_names_lead_to_the_first_portal_of_each_family() {
     assert_ne!(chosen.organisations[0].policy.flags & nxdomain, 0);
     let without = desired(&school("dns = \"portal\"\n"));
     assert_ne!(without.organisations[0].policy.flags & nxdomain, 0);
+}
+
+#[test]
+fn quic_is_read_unless_the_profile_says_otherwise() {
+    let dir = TempDir::new();
+    let (allow, inspect) = (
+        filter_common::abi::POLICY_QUIC_ALLOW,
+        filter_common::abi::POLICY_QUIC_INSPECT,
+    );
+    let flags = |quic: &str| {
+        let text = format!(
+            "[[profiles]]\nid = \"p\"\n{quic}[[organisations]]\nid = \"s\"\nprofile = \"p\"\nprefixes = [\"192.0.2.0/28\"]\n"
+        );
+        let desired = Built::new(&dir, &text).compile(None).desired;
+        desired.organisations[0].policy.flags & (allow | inspect)
+    };
+    assert_eq!(flags(""), inspect);
+    assert_eq!(flags("quic = \"inspect\"\n"), inspect);
+    assert_eq!(flags("quic = \"fallback\"\n"), 0);
+    assert_eq!(flags("quic = \"allow\"\n"), allow);
 }
 
 #[test]

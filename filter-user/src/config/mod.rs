@@ -205,6 +205,30 @@ pub struct Organisation {
     pub profile: usize,
 }
 
+/// What becomes of QUIC (HTTP/3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quic {
+    /// The daemon reads the name; without the daemon as `Fallback`.
+    #[default]
+    Inspect,
+    /// A client's first packet is answered, so that it turns to TCP at once, where its name is judged.
+    Fallback,
+    /// It passes unread: only addresses are judged.
+    Allow,
+}
+
+impl Quic {
+    /// The word in the configuration.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Quic::Inspect => "inspect",
+            Quic::Fallback => "fallback",
+            Quic::Allow => "allow",
+        }
+    }
+}
+
 /// What an organisation restricts.
 #[derive(Clone, Debug)]
 pub struct Profile {
@@ -228,6 +252,8 @@ pub struct Profile {
     pub reset: bool,
     /// Whether a forbidden name does not exist in DNS, or leads to the portal.
     pub nxdomain: bool,
+    /// What becomes of QUIC.
+    pub quic: Quic,
     /// Whether DNS that hides what is asked for is blocked.
     pub encrypted_dns: bool,
     /// Whether the keys of Encrypted ClientHello are withheld.

@@ -11,7 +11,7 @@ use super::reader::{At, Section, Source};
 use super::registries::registries;
 use super::{
     Config, DEFAULT_REALM, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Daemon, Interface, Mode,
-    Profile, Registry, Tier, enrol,
+    Profile, Quic, Registry, Tier, enrol,
 };
 use crate::categories::{AGES, BUILT_IN, Categories};
 use crate::desired::{FlowSizes, MplsReply};
@@ -401,6 +401,15 @@ fn profile(
     let deny = section.strings(source, "deny");
     let reset = section.choice(source, "action", &[("reset", true), ("drop", false)]);
     let dns = section.choice(source, "dns", &[("portal", false), ("nxdomain", true)]);
+    let quic = section.choice(
+        source,
+        "quic",
+        &[
+            ("inspect", Quic::Inspect),
+            ("fallback", Quic::Fallback),
+            ("allow", Quic::Allow),
+        ],
+    );
     let encrypted_dns = section.choice(
         source,
         "encrypted_dns",
@@ -420,6 +429,7 @@ fn profile(
         deny: local_lists(context.source, "[[profiles]] deny", &deny, registries),
         reset: reset.unwrap_or(true),
         nxdomain: dns.unwrap_or(false),
+        quic: quic.unwrap_or_default(),
         encrypted_dns: encrypted_dns.unwrap_or(true),
         withhold_ech: ech.unwrap_or(true),
         safe_search: safe_search.unwrap_or(SafeSearch::Off),

@@ -98,6 +98,20 @@ fn all_problems_come_at_once_each_with_its_line() {
 }
 
 #[test]
+fn quic_takes_its_own_words_only() {
+    let with =
+        |word: &str| problems(&GOOD.replace("age = 12", &format!("age = 12\nquic = {word}")));
+    assert_eq!(with("\"fallback\""), Vec::<String>::new());
+    assert_eq!(with("\"inspect\""), Vec::<String>::new());
+    assert_eq!(with("\"allow\""), Vec::<String>::new());
+    assert_eq!(
+        with("\"falback\"")[0],
+        "dir/s.toml:25: [[profiles]] quic: unknown word \"falback\": did you mean \"fallback\"? known: inspect, fallback, allow"
+    );
+    assert!(with("true")[0].starts_with("dir/s.toml:25: [[profiles]] quic"));
+}
+
+#[test]
 fn encrypted_dns_takes_two_words() {
     let with = |word: &str| {
         problems(&GOOD.replace("age = 12", &format!("age = 12\nencrypted_dns = {word}")))

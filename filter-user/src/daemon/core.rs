@@ -8,8 +8,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tracing::{error, info, warn};
 
 use super::gate::{self, Refused};
+use super::quic::Reader;
 use crate::cli::Exit;
-use crate::config::Config;
+use crate::config::{Config, Quic};
 use crate::kernel::Filter;
 use crate::kernel::filter::Report;
 use crate::load::{Before, Everything};
@@ -34,6 +35,8 @@ pub(super) struct Core {
     seed: u64,
     /// Where the portal finds what is in force.
     pub(super) portal: Slot,
+    /// Who reads the names of QUIC.
+    pub(super) quic: Reader,
 }
 
 /// What a reload reads, without holding up those who ask meanwhile.
@@ -79,6 +82,7 @@ impl Core {
             state: state_dir.load(),
             state_dir,
             portal: Slot::default(),
+            quic: Reader::default(),
         })
     }
 
@@ -161,6 +165,15 @@ impl Core {
             let grants = filter.generation().tables().grants.clone();
             self.portal
                 .put(View::new(Arc::clone(&everything), &numbers, grants));
+        }
+        let read = everything.config.profiles.iter();
+        if let Some(filter) = &self.filter
+            && read
+                .map(|profile| profile.quic)
+                .any(|quic| quic == Quic::Inspect)
+        {
+            let limit = everything.config.daemon.syn_limit;
+            self.quic.follow(filter.generation(), limit);
         }
         self.everything = Some(everything);
     }

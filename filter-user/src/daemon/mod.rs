@@ -7,6 +7,7 @@ mod diagnostics;
 pub(crate) mod gate;
 pub(crate) mod lock;
 mod notify;
+mod quic;
 mod report;
 mod server;
 
@@ -108,6 +109,7 @@ async fn serve(
     if let Some(portal) = portal {
         portal::http::spawn(Portal::new(portal, core.portal.clone())?);
     }
+    let quic = core.quic.clone();
     let server = Server::new(core);
     tokio::spawn(server.clone().serve(listener));
     #[cfg(feature = "diagnostics")]
@@ -122,6 +124,7 @@ async fn serve(
         }
     }
     notify::notify("STOPPING=1");
+    quic.stop();
     info!("ends; filtering goes on by the pinned links (`schoolgate detach` ends it)");
     Ok(Exit::Fine)
 }

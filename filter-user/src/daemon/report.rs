@@ -49,6 +49,7 @@ pub(super) fn status(core: &Core) -> Result<Status, KernelError> {
         prefixes: desired.map_or(0, |desired| {
             (desired.nets4.len() + desired.nets6.len()) as u64
         }),
+        quic: core.quic.status(),
         fill: filter.map(levels).unwrap_or_default(),
         memory_bytes: filter.map_or(0, |filter| filter.generation().memory()),
         untouched: filter.map_or(Ok(0), |filter| filter.generation().counters().untouched())?,

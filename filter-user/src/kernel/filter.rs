@@ -133,6 +133,7 @@ impl Filter {
             let generation = Generation::open(&pins.generation(found.number))?;
             // Entries have other numbers from now on, which old grants must not meet.
             generation.tables().grants.clear();
+            generation.tables().quic_flows.forget_blocked();
             let mut filter = Filter {
                 options,
                 pins,
@@ -209,6 +210,7 @@ impl Filter {
         )?;
         let (grants, old) = (&generation.tables().grants, self.generation.tables());
         grants.take_over(&old.grants);
+        generation.tables().quic_flows.take_over(&old.quic_flows);
         (self.number, self.generation) = (number, generation);
         self.remove_others()?;
         Ok(report)

@@ -179,7 +179,9 @@ fn take_maps(ebpf: &mut Ebpf) -> Result<Maps, KernelError> {
 /// The data of a map of one of the kinds the program has.
 fn map_data(map: Map) -> Option<MapData> {
     match map {
-        Map::Array(data) | Map::PerCpuArray(data) | Map::LpmTrie(data) => Some(data),
+        Map::Array(data) | Map::PerCpuArray(data) | Map::LpmTrie(data) | Map::RingBuf(data) => {
+            Some(data)
+        }
         _ => None,
     }
 }

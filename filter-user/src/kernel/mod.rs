@@ -20,6 +20,7 @@ pub mod memory;
 mod migrate;
 mod nets;
 pub mod pins;
+pub mod quic;
 pub mod read;
 pub mod run;
 pub mod sizes;

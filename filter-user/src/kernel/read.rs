@@ -262,6 +262,7 @@ pub fn fill(tables: &Tables) -> Vec<Fill> {
         level("FLOWS", flows_in_use(tables)),
         level("HELLOS", hellos_in_use(tables)),
         level("GRANTS", tables.grants.fill()),
+        level("QUIC_FLOWS", tables.quic_flows.fill()),
     ]
 }
 

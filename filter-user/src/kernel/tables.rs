@@ -8,14 +8,15 @@ use aya::Pod;
 use aya::maps::MapData;
 use filter_common::abi::{
     ABI, ANSWERS, Addresses, Bucket, BucketEntries, CategoryCounters, Class, Control, FlowSet,
-    HelloSlot, Interface, NetEntry, Org, Org6SplitKey, OrgRate, Page, Policy,
+    HelloSlot, Interface, NetEntry, Org, Org6SplitKey, OrgRate, Page, Policy, QuicWatch,
 };
-use filter_common::limits::{GRANT_SETS, IDLE_MS, INTERFACES, WAYS};
+use filter_common::limits::{GRANT_SETS, IDLE_MS, INTERFACES, QUIC_SETS, WAYS};
 
 use super::Seed;
 use super::error::KernelError;
 use super::grants::Grants;
 use super::memory::Array;
+use super::quic::QuicFlows;
 use super::sizes::Sizes;
 use super::trie::Trie;
 use crate::desired::Blocks4;
@@ -30,7 +31,7 @@ const HELLO_WAYS: u32 = 4;
 const _: () = assert!(WAYS == HELLO_WAYS as usize);
 
 /// Every map of a generation by name.
-pub const MAP_NAMES: [&str; 34] = [
+pub const MAP_NAMES: [&str; 37] = [
     "CONTROL",
     "INTERFACES",
     "VLAN_REALMS",
@@ -59,6 +60,9 @@ pub const MAP_NAMES: [&str; 34] = [
     "ANSWERS",
     "PAGE",
     "DEAD",
+    "QUIC_FLOWS",
+    "QUIC_WATCH",
+    "QUIC_COPIES",
     "MESSAGE",
     "COUNTERS",
     "CATEGORY_COUNTERS",
@@ -104,6 +108,8 @@ pub struct Tables {
     pub flow_tags: Array<u64>,
     pub hellos: Array<HelloSlot>,
     pub grants: Grants,
+    pub quic_flows: QuicFlows,
+    pub quic_watch: Array<QuicWatch>,
     pub org_rates: Array<OrgRate>,
     pub answers: Array<Addresses>,
     pub page: Array<Page>,
@@ -164,6 +170,8 @@ impl Tables {
             flow_tags: Array::heap(sizes.flow_sets),
             hellos: Array::heap(sizes.hello_rows),
             grants: Grants::new(Array::heap(GRANT_SETS)),
+            quic_flows: QuicFlows::new(Array::heap(QUIC_SETS)),
+            quic_watch: Array::heap(1),
             org_rates: Array::heap(sizes.orgs),
             answers: Array::heap(ANSWERS),
             page: Array::heap(1),
@@ -203,6 +211,8 @@ impl Tables {
             flow_tags: array(maps, "FLOW_TAGS")?,
             hellos: array(maps, "HELLOS")?,
             grants: Grants::new(array(maps, "GRANTS")?),
+            quic_flows: QuicFlows::new(array(maps, "QUIC_FLOWS")?),
+            quic_watch: array(maps, "QUIC_WATCH")?,
             org_rates: array(maps, "ORG_RATES")?,
             answers: array(maps, "ANSWERS")?,
             page: array(maps, "PAGE")?,

@@ -18,6 +18,7 @@ use filter_common::abi::{Control, Outcome, Policy};
 use filter_common::limits::{IDLE_MS, NAME_PAD, ORGS_MAX};
 use filter_common::name::org_id_key;
 use filter_common::org::PAGE_WORDS;
+use filter_common::verdict::Action;
 use ipnet::IpNet;
 
 pub use capture::{CaptureError, Frame};
@@ -25,8 +26,11 @@ pub use headers::Headers;
 pub use row::{Meeting, Names, is_decision};
 
 use crate::desired::{Desired, FlowSizes, InterfaceRow, MplsReply, Organisation};
+use crate::inspect::copy::Copy;
+use crate::inspect::{Inspector, answer};
 use crate::kernel::error::KernelError;
-use crate::kernel::run::{FRAME_MIN, Runner};
+use crate::kernel::quic::{self, Copies};
+use crate::kernel::run::{FRAME_MIN, Runner, XDP_DROP, XDP_TX};
 use crate::kernel::{Generation, Grace, OBJECT, Seed, Sizes};
 
 /// Interface that frames of a test run come from: the loopback.
@@ -124,8 +128,12 @@ pub fn run(
     let organisations = organisation_names(&generation, &desired);
     let output = row::Output::new(out, names, &organisations, options.json, options.all);
     let runner = generation.runner()?;
+    // Whoever reads the copies is here, in line, for as long as the capture lasts.
+    quic::watch(&generation.tables().quic_watch, u64::MAX, u32::MAX);
     let mut replay = Replay {
         generation: &generation,
+        copies: Copies::open(generation.maps())?,
+        inspector: Inspector::new(),
         runner,
         output,
         seen: HashMap::new(),
@@ -277,6 +285,8 @@ fn dns_name(frame: &[u8], outcome: &Outcome) -> Option<String> {
 /// A replay under way.
 struct Replay<'a> {
     generation: &'a Generation,
+    copies: Copies,
+    inspector: Inspector,
     runner: Runner<'a>,
     output: row::Output<'a>,
     /// Capture time (milliseconds) of the last frame of each flow.
@@ -318,12 +328,38 @@ impl Replay<'_> {
         if headers.is_some_and(|headers| headers.protocol == headers::UDP) {
             name = dns_name(bytes, &outcome);
         }
-        Ok(Meeting {
+        let mut meeting = Meeting {
             outcome,
             result: run.result,
             reply: run.frame,
             name,
-        })
+        };
+        self.inspect(&mut meeting);
+        Ok(meeting)
+    }
+
+    /// Reads the copy that the program handed over, if it did: the frame that completes a name carries
+    /// the verdict on it, and what its client is told.
+    fn inspect(&mut self, meeting: &mut Meeting) {
+        let (inspector, tables) = (&mut self.inspector, self.generation.tables());
+        self.copies.next(|record| {
+            let Some(copy) = Copy::read(record) else {
+                return;
+            };
+            let Some(finding) = inspector.read(&copy, tables, copy.at_ns) else {
+                return;
+            };
+            meeting.outcome.reason = finding.verdict.reason;
+            meeting.outcome.category = finding.verdict.category;
+            meeting.outcome.entry = finding.verdict.entry;
+            if finding.is_answered() {
+                let answer = answer::frame(&copy);
+                meeting.outcome.action = Action::Answer as u32;
+                meeting.result = if answer.is_some() { XDP_TX } else { XDP_DROP };
+                meeting.reply = answer.unwrap_or_default();
+            }
+            meeting.name = finding.name;
+        });
     }
 
     /// The name that the program read: in the frame, or put together from several.

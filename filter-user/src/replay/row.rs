@@ -81,6 +81,8 @@ pub fn is_decision(reason: Reason) -> bool {
             | Reason::PassHelloPart
             | Reason::PassRetransmission
             | Reason::PassUdp
+            | Reason::PassQuic
+            | Reason::PassQuicPart
             | Reason::PassOtherProtocol
             | Reason::PassUdpFragment
             | Reason::PassNoFlow

@@ -10,6 +10,7 @@
 pub mod daemon;
 pub mod fill;
 pub mod paths;
+pub mod quic;
 pub mod rig;
 pub mod state;
 

@@ -8,6 +8,7 @@ use filter_user::kernel::Seed;
 use schoolgate_tests::bench::daemon::{self, Start};
 use schoolgate_tests::bench::fill::{self, Filling};
 use schoolgate_tests::bench::paths::{self, Row};
+use schoolgate_tests::bench::quic::{self, Verdicts};
 use schoolgate_tests::bench::rig::Rig;
 use schoolgate_tests::bench::{Load, state};
 
@@ -16,6 +17,8 @@ const SIZES: [u32; 3] = [0, 100_000, 1_000_000];
 
 struct Options {
     json: bool,
+    /// Only how long the verdicts on QUIC take.
+    quic: bool,
     rounds: u32,
     sizes: Vec<u32>,
 }
@@ -23,6 +26,7 @@ struct Options {
 fn options() -> Result<Options> {
     let mut options = Options {
         json: false,
+        quic: false,
         rounds: 25,
         sizes: SIZES.to_vec(),
     };
@@ -30,9 +34,10 @@ fn options() -> Result<Options> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--json" => options.json = true,
+            "--quic" => options.quic = true,
             "--rounds" => options.rounds = arguments.next().unwrap_or_default().parse()?,
             "--entries" => options.sizes = vec![arguments.next().unwrap_or_default().parse()?],
-            other => bail!("unknown option {other}: --json, --rounds N, --entries N"),
+            other => bail!("unknown option {other}: --json, --quic, --rounds N, --entries N"),
         }
     }
     Ok(options)
@@ -98,7 +103,27 @@ fn print_start(start: &Start, json: bool) -> Result<()> {
     Ok(())
 }
 
+fn print_verdicts(verdicts: &Verdicts, json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(verdicts)?);
+        return Ok(());
+    }
+    println!(
+        "{:<14} median {} us, p99 {} us, longest {} us at {} connections/s; {} without a verdict",
+        verdicts.measure,
+        verdicts.median_us,
+        verdicts.p99_us,
+        verdicts.longest_us,
+        verdicts.connections_per_second,
+        verdicts.without
+    );
+    Ok(())
+}
+
 fn run(options: &Options) -> Result<()> {
+    if options.quic {
+        return print_verdicts(&quic::measure()?, options.json);
+    }
     let seed = Seed(0x5eed_0123_4567_89ab);
     for size in &options.sizes {
         let load = Load {
@@ -127,7 +152,7 @@ fn run(options: &Options) -> Result<()> {
             print_start(&start, options.json)?;
         }
     }
-    Ok(())
+    print_verdicts(&quic::measure()?, options.json)
 }
 
 fn main() -> ExitCode {

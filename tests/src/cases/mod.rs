@@ -7,9 +7,13 @@
     reason = "test support: a frame that is too short is a mistake in the case, which a panic shows"
 )]
 
+use filter_common::abi::FlowKey;
+use filter_common::flow::key_hash;
 use filter_common::grant::grant_key;
+use filter_common::quic_flow::{ALLOWED_LIFE, BLOCKED_LIFE, quic_key, state_word, units};
 use filter_common::reason::Reason;
 use filter_common::rule::CATEGORY_NONE;
+use filter_common::table::{finish, fold};
 use filter_common::verdict::{Action, Verdict};
 use filter_user::kernel::grants::halves;
 
@@ -27,6 +31,7 @@ pub mod http;
 pub mod links;
 pub mod lists;
 pub mod network;
+pub mod quic;
 pub mod safe;
 pub mod tcp;
 mod ties;
@@ -53,13 +58,14 @@ pub struct Want {
 }
 
 impl Want {
-    /// A reason carried out as it usually is: a block resets.
+    /// A reason carried out as it usually is: a block resets, QUIC is told to turn to TCP.
     #[must_use]
     pub fn of(reason: Reason) -> Want {
         let action = match reason.verdict() {
             Verdict::Pass => Action::Pass,
             Verdict::Block | Verdict::Warn => Action::Reset,
-            Verdict::Hold | Verdict::Refuse | Verdict::Fallback => Action::Drop,
+            Verdict::Hold | Verdict::Refuse => Action::Drop,
+            Verdict::Fallback => Action::Answer,
         };
         Want {
             reason: Some(reason),
@@ -173,6 +179,75 @@ impl Grant {
     }
 }
 
+/// A verdict on a QUIC flow that stands before a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuicVerdict {
+    /// The flow.
+    pub path: Path,
+    /// The reason.
+    pub reason: Reason,
+    /// Its category.
+    pub category: u32,
+    /// Its entry.
+    pub entry: u32,
+    /// Whether its time is over.
+    pub over: bool,
+}
+
+impl QuicVerdict {
+    /// Its key in `QUIC_FLOWS`, for a flow in realm 0.
+    #[must_use]
+    pub fn key(&self, seed: u64) -> u64 {
+        use std::net::IpAddr;
+        let ports = u64::from(self.path.sport) << 16 | u64::from(self.path.dport);
+        let tail = ports << 32;
+        let flow = match (self.path.source, self.path.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => FlowKey {
+                a: u64::from(u32::from(source)) << 32 | u64::from(u32::from(destination)),
+                b: tail,
+            },
+            (source, destination) => {
+                let (mut a, mut b) = (seed, !seed);
+                for address in [source, destination] {
+                    let (high, low) = halves(address);
+                    for word in [high, low] {
+                        a = fold(a, word);
+                        b = fold(b, word.rotate_left(29));
+                    }
+                }
+                FlowKey {
+                    a: finish(a, tail),
+                    b: finish(b, tail) | 1 << 31,
+                }
+            }
+        };
+        quic_key(seed, key_hash(seed, flow))
+    }
+
+    /// Nanoseconds since it was given.
+    #[must_use]
+    pub fn age_ns(&self) -> u64 {
+        // Longer than either verdict lasts, and not longer than the machine may have run.
+        u64::from(self.over) * (u64::from(ALLOWED_LIFE + 2) << 20)
+    }
+
+    /// Its state word at a moment.
+    #[must_use]
+    pub fn state(&self, now_ns: u64) -> u64 {
+        let life = if self.reason.verdict() == Verdict::Pass {
+            ALLOWED_LIFE
+        } else {
+            BLOCKED_LIFE
+        };
+        let born = now_ns.wrapping_sub(self.age_ns());
+        state_word(
+            self.reason.number(),
+            self.category,
+            units(born).wrapping_add(life),
+        )
+    }
+}
+
 /// A row of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
@@ -184,6 +259,10 @@ pub struct Case {
     pub drain: Option<u64>,
     /// Grants that stand.
     pub grants: Vec<Grant>,
+    /// Verdicts on QUIC flows that stand.
+    pub quic: Vec<QuicVerdict>,
+    /// Whether somebody reads the names of QUIC.
+    pub inspector: bool,
     /// Frames in order.
     pub steps: Vec<Step>,
 }
@@ -197,6 +276,8 @@ impl Case {
             setup: world(),
             drain: None,
             grants: Vec::new(),
+            quic: Vec::new(),
+            inspector: false,
             steps: Vec::new(),
         }
     }
@@ -233,6 +314,7 @@ pub fn all() -> Vec<Case> {
         flows::table(),
         dns::table(),
         grants::table(),
+        quic::table(),
         http::table(),
         dns_stream::table(),
         hidden::table(),

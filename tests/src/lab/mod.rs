@@ -13,6 +13,7 @@ pub mod namespace;
 pub mod nobody;
 pub mod pki;
 pub mod process;
+pub mod quic;
 pub mod resolver;
 pub mod scene;
 pub mod server;
