@@ -3,10 +3,17 @@
 //! A change of any of them, or of a map's meaning, needs a new [`ABI`]: the daemon that finds another
 //! number in pinned maps builds a new set of maps beside them and switches over without a gap.
 
+mod drain;
+mod page;
+mod quic;
+
 use crate::limits::{
-    BUCKET_SLOTS, CATEGORIES, MESSAGE_BUF, NAME_BUF, PAGE_LEN_MAX, QUIC_FRAME_MAX, REASONS,
-    SEGMENT_HASHES, WAYS,
+    BUCKET_SLOTS, CATEGORIES, MESSAGE_BUF, NAME_BUF, QUIC_FRAME_MAX, REASONS, SEGMENT_HASHES, WAYS,
 };
+
+pub use drain::{drain_flags, drain_holds, without_drain};
+pub use page::{PAGE_BUF, Page};
+pub use quic::{QUIC_COPY_HEAD, QuicCopy, QuicFlow, QuicSet, QuicWatch};
 
 /// Number of the layout below.
 pub const ABI: u32 = if cfg!(feature = "abi-next") { 4 } else { 3 };
@@ -24,27 +31,6 @@ pub const CONTROL_PAGE: u32 = 1 << 2;
 pub const CONTROL_DRAIN_SHIFT: u32 = 8;
 /// Longest hand-over in these units: 4 seconds. A million flows are copied in a fraction of one.
 pub const DRAIN_UNITS: u32 = 15;
-
-/// The bits of `Control::flags` of a hand-over that starts now.
-#[must_use]
-pub fn drain_flags(now_ns: u64) -> u32 {
-    let end = (now_ns >> 28) as u32 + DRAIN_UNITS;
-    CONTROL_DRAIN | end << CONTROL_DRAIN_SHIFT
-}
-
-/// `flags` without those of a hand-over.
-#[must_use]
-pub fn without_drain(flags: u32) -> u32 {
-    flags & !(CONTROL_DRAIN | u32::MAX << CONTROL_DRAIN_SHIFT)
-}
-
-/// Whether a hand-over by these flags is under way.
-#[inline(always)]
-#[must_use]
-pub fn drain_holds(flags: u32, now_ns: u64) -> bool {
-    let left = (flags >> CONTROL_DRAIN_SHIFT).wrapping_sub((now_ns >> 28) as u32);
-    (left & u32::MAX >> CONTROL_DRAIN_SHIFT).wrapping_sub(1) < DRAIN_UNITS
-}
 
 /// The one row of `CONTROL`: what the program needs for every packet, and the words that switch
 /// regions.
@@ -396,30 +382,6 @@ pub struct Addresses {
     pub words: [u32; ADDRESS_WORDS],
 }
 
-/// The one row of `PAGE`: the answer to a request that is blocked or warned of. A number is written in
-/// decimal digits with leading zeros.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// The text, with zeros behind it.
-    pub text: [u8; PAGE_BUF],
-    /// Its length in bytes; 0: none.
-    pub len: u32,
-    /// Place of the letter that says what it is: `b` for blocked, `w` for warned of.
-    pub kind_at: u32,
-    /// Place of the ten digits of the entry's number.
-    pub entry_at: u32,
-    /// Place of the five digits of the organisation's number.
-    pub org_at: u32,
-    /// Place of the three digits of the reason's number.
-    pub reason_at: u32,
-    /// Zero.
-    pub pad: u32,
-}
-
-/// Bytes of [`Page::text`].
-pub const PAGE_BUF: usize = PAGE_LEN_MAX as usize;
-
 /// Rows of `ANSWERS`: a power of two because its mask is used.
 pub const ANSWERS: u32 = 2 * (ENGINES_MAX + 1);
 /// Words of [`Addresses`].
@@ -464,86 +426,6 @@ pub struct Grant {
     /// Monotonic clock in nanoseconds at which it ends.
     pub until_ns: u64,
 }
-
-/// A row of `QUIC_FLOWS`: see `quic_flow`. The daemon makes rows, the program moves their end.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QuicSet {
-    /// Flows, way by way; a key of 0 is free.
-    pub ways: [QuicFlow; WAYS],
-}
-
-/// The verdict on a QUIC flow.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QuicFlow {
-    /// `quic_flow::quic_key`.
-    pub key: u64,
-    /// `quic_flow::state_word`.
-    pub state: u64,
-    /// Number of the deciding entry; 0: none.
-    pub entry: u64,
-    /// Zero.
-    pub pad: u64,
-}
-
-/// The one row of `QUIC_WATCH`: written by the daemon for as long as it reads copies.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QuicWatch {
-    /// Monotonic clock in nanoseconds up to which it promises to read; 0: nobody reads.
-    pub until_ns: u64,
-    /// Copies of one organisation's Initial packets in a second that are handed over.
-    pub limit: u32,
-    /// Zero.
-    pub pad: u32,
-}
-
-/// A record of `QUIC_COPIES`: an Initial packet and what the program knows of it. It lives until the
-/// daemon has read the name.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QuicCopy {
-    /// `quic_flow::quic_key` of its flow.
-    pub key: u64,
-    /// Monotonic clock in nanoseconds when it was handed over.
-    pub at_ns: u64,
-    /// Organisation number.
-    pub org: u32,
-    /// Number of the interface it came from.
-    pub ifindex: u32,
-    /// `Interface::mpls_reply` of that interface: how answers leave behind MPLS.
-    pub mpls_reply: u32,
-    /// IP version, 4 or 6.
-    pub version: u32,
-    /// Destination address, network byte order read as big-endian words; IPv4 in the last.
-    pub destination: [u32; 4],
-    /// Source address likewise.
-    pub source: [u32; 4],
-    /// Offset of the network header.
-    pub l3: u32,
-    /// Offset of the PPPoE header; 0: none.
-    pub pppoe_at: u32,
-    /// Offset of the MPLS label stack; 0: none.
-    pub mpls_at: u32,
-    /// Offset of the QUIC packet.
-    pub payload: u32,
-    /// Its length.
-    pub payload_len: u32,
-    /// Length of the frame.
-    pub frame_len: u32,
-    /// Row of `POLICIES`.
-    pub policy: u32,
-    /// 1 while the organisation's bypass is in force.
-    pub bypass: u32,
-    /// The deciding entry of the destination's address.
-    pub best: crate::rule::Best,
-    /// The frame.
-    pub frame: [u8; QUIC_FRAME_MAX],
-}
-
-/// Offset of [`QuicCopy::frame`].
-pub const QUIC_COPY_HEAD: usize = 136;
 
 /// What became of the last packet of an enrolled organisation, on this processor: replay and tests
 /// read it back after each run. Holds no address.
@@ -697,19 +579,3 @@ const _: () = {
     assert!(size_of::<OrgCounters>() == 640);
     assert!(size_of::<CategoryCounters>() == 512);
 };
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hand_over_ends_by_itself() {
-        for now in [0, 1 << 40, u64::MAX >> 4] {
-            let flags = CONTROL_PASS_ALL | drain_flags(now);
-            let limit = u64::from(DRAIN_UNITS) << 28;
-            assert!(drain_holds(flags, now) && drain_holds(flags, now + limit / 2));
-            assert!(!drain_holds(flags, now + limit) && !drain_holds(flags, now + 100 * limit));
-            assert_eq!(without_drain(flags), CONTROL_PASS_ALL);
-        }
-    }
-}

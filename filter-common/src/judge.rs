@@ -4,11 +4,12 @@
 use crate::bytes::{Packet, View};
 use crate::flow::{
     BLOCKED, CHUNKED, HOLDS_SHIFT, LATER, REQUESTS, SEGMENTS_OVER, STAGE_BETWEEN, STAGE_CUT,
-    STAGE_DONE, STAGE_OPEN, STAGE_SYN, hold, key_hash, segments, stage, state_word,
+    STAGE_DONE, STAGE_OPEN, STAGE_SYN, key_hash, segments, stage, state_word,
 };
 use crate::limits::{SEGMENT_HASHES, WAYS};
 use crate::lookup::{decide_into_outcome, nameless};
 use crate::reason::{FIRST_NOT_PASS, LAST_BLOCK, Reason};
+use crate::resend::hold;
 use crate::rule::Moment;
 use crate::segment::glide_facts;
 use crate::tls::{progress, starts_record};

@@ -8,7 +8,7 @@
 use crate::bytes::{Packet, View};
 use crate::flow::{
     BLOCKED, CHUNKED, Plan, REQUESTS, SEGMENTS_OVER, STAGE_BETWEEN, STAGE_CUT, STAGE_DONE,
-    STAGE_OPEN, UNCHANGED_ALL, hold, known, segments, stage, state_word, unchanged,
+    STAGE_OPEN, known, segments, stage, state_word,
 };
 use crate::http::progress::{
     BOUNDARY, GO, HTTP2, MALFORMED, MORE, NAME, NO_NAME, NOT_HTTP, VERDICT,
@@ -18,6 +18,7 @@ use crate::judge::{Parse, aside, give_row, load_stamp, lost, row_stamp, take_row
 use crate::limits::{DEAD_ROWS, DEAD_SECONDS, REQUESTS_MAX, SEGMENT_HASHES};
 use crate::lookup::{decide_into_outcome, nameless, probe_url};
 use crate::reason::{FIRST_NOT_PASS, LAST_BLOCK, Reason};
+use crate::resend::{UNCHANGED_ALL, hold, unchanged};
 use crate::rule::Moment;
 use crate::segment::{draining, tcp};
 use crate::url::{self, PARTS_MAX, url_key};

@@ -30,4 +30,6 @@ mod program;
 #[cfg(target_arch = "bpf")]
 mod reply;
 #[cfg(target_arch = "bpf")]
+mod rows;
+#[cfg(target_arch = "bpf")]
 mod world;

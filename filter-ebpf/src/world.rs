@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated as helpers;
 use core::arch::asm;
 use filter_common::abi::{
     ANSWERS, Bucket, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot, Interface, NetEntry, Org,
-    Org6SplitKey, OrgRate, PATHS, Policy, QuicFlow, Request, Scratch,
+    Org6SplitKey, OrgRate, Policy, QuicFlow, Request, Scratch,
 };
 use filter_common::grant::{find_grant, grant_set};
 use filter_common::limits::{MESSAGE_MASK, NAME_BUF, WAYS};
@@ -17,10 +17,8 @@ use filter_common::world::World;
 
 use crate::bytes::XdpPacket;
 use crate::pointer::bound;
+use crate::rows::{HELLO_WORDS, REQUEST_WORDS, RowPaths, copy_hello, copy_request};
 use crate::{maps, parts};
-
-const HELLO_WORDS: usize = size_of::<Hello>() / 8;
-const REQUEST_WORDS: usize = size_of::<Request>() / 8;
 
 /// A frame in the kernel and the maps around it.
 pub(crate) struct KernelWorld {
@@ -83,48 +81,6 @@ fn compare_and_swap(place: *mut u64, old: u64, new: u64) -> u64 {
         asm!("r0 = cmpxchg_64({p} + 0, r0, {n})", p = in(reg) place, n = in(reg) new, inout("r0") seen, options(nostack));
     }
     seen
-}
-
-/// Copies the parser's state word by word: LLVM makes a call of it otherwise, which the verifier refuses.
-#[inline(always)]
-fn copy_hello(from: *const Hello, to: *mut Hello) {
-    // SAFETY: both are whole `Hello`s in map values, of `HELLO_WORDS` aligned words of integers.
-    unsafe {
-        for word in 0..HELLO_WORDS {
-            to.cast::<u64>()
-                .add(word)
-                .write_volatile(from.cast::<u64>().add(word).read_volatile());
-        }
-    }
-}
-
-/// Copies the reader's state as [`copy_hello`] does.
-#[inline(always)]
-fn copy_request(from: *const Request, to: *mut Request) {
-    // SAFETY: both are whole `Request`s in map values, of `REQUEST_WORDS` aligned words of integers.
-    unsafe {
-        for word in 0..REQUEST_WORDS {
-            to.cast::<u64>()
-                .add(word)
-                .write_volatile(from.cast::<u64>().add(word).read_volatile());
-        }
-    }
-}
-
-/// The hashes of a row of `HELLOS`: [`PATHS`] words.
-pub(crate) struct RowPaths(*mut u64);
-
-impl Paths for RowPaths {
-    #[inline(always)]
-    fn hash(&self, at: usize) -> u64 {
-        // SAFETY: the mask keeps within the words of the row.
-        unsafe { *self.0.add(bound::<{ PATHS as u32 - 1 }>(at as u32)) }
-    }
-    #[inline(always)]
-    fn put(&mut self, at: usize, hash: u64) {
-        // SAFETY: as in `hash`.
-        unsafe { *self.0.add(bound::<{ PATHS as u32 - 1 }>(at as u32)) = hash }
-    }
 }
 
 impl World for KernelWorld {

@@ -189,7 +189,7 @@ fn url(text: &str) -> Result<Subject<'_>, Refusal> {
     let host = match host.parse::<std::net::Ipv4Addr>() {
         Ok(_) => Cow::Borrowed(host),
         Err(_) => {
-            canonical_name(host.strip_suffix('.').unwrap_or(host)).map_err(|_| Refusal::NotUrl)?
+            canonical_name(host.strip_suffix('.').unwrap_or(host)).or(Err(Refusal::NotUrl))?
         }
     };
     let whole = path.strip_suffix('*');

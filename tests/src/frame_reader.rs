@@ -347,6 +347,50 @@ pub fn check_reset(request: &[u8], reply: &[u8], labels: &[u32]) -> Result<(), S
     )
 }
 
+/// Checks a redirect: a whole answer to the request in `request` that ends the stream, in the same
+/// encapsulation, with its time stamps echoed; gives where it leads.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_redirect(request: &[u8], reply: &[u8], labels: &[u32]) -> Result<String, String> {
+    let (asked, answer) = (read(request)?, read(reply)?);
+    let (theirs, ours) = (asked.segment()?, answer.segment()?);
+    let same = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
+    check_turned(&asked, &answer, labels)?;
+    same(
+        "ports are not swapped",
+        (ours.sport, ours.dport) == (theirs.dport, theirs.sport),
+    )?;
+    same("does not end the stream", ours.flags & FIN != 0)?;
+    same("is a reset", ours.flags & (RST | SYN) == 0)?;
+    same("is not the next byte", ours.seq == theirs.ack)?;
+    let len = u32::try_from(theirs.payload.len()).map_err(|error| error.to_string())?;
+    let len = len + u32::from(theirs.flags & FIN != 0);
+    same(
+        "acknowledges something else",
+        ours.ack == theirs.seq.wrapping_add(len),
+    )?;
+    let stamps = |segment: &Segment| {
+        let at = segment.options.windows(2).position(|pair| pair == [8, 10]);
+        at.and_then(|at| segment.options.get(at + 2..at + 10))
+            .map(<[u8]>::to_vec)
+    };
+    let echoed = stamps(&theirs).map(|mut stamps| {
+        stamps.rotate_left(4);
+        stamps
+    });
+    same("time stamps are not echoed", stamps(&ours) == echoed)?;
+    let text = String::from_utf8(ours.payload).map_err(|error| error.to_string())?;
+    same("no redirect", text.starts_with("HTTP/1.1 302 Found\r\n"))?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or("no end of the head")?;
+    same("has a body", body.is_empty())?;
+    same("no length", head.contains("\r\nContent-Length: 0"))?;
+    let location = head
+        .split("\r\n")
+        .find_map(|line| line.strip_prefix("Location: "));
+    Ok(location.ok_or("no location")?.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -400,48 +444,4 @@ mod tests {
         frame[26] ^= 1;
         assert_eq!(read(&frame), Err("IPv4 header checksum".into()));
     }
-}
-
-/// Checks a redirect: a whole answer to the request in `request` that ends the stream, in the same
-/// encapsulation, with its time stamps echoed; gives where it leads.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check_redirect(request: &[u8], reply: &[u8], labels: &[u32]) -> Result<String, String> {
-    let (asked, answer) = (read(request)?, read(reply)?);
-    let (theirs, ours) = (asked.segment()?, answer.segment()?);
-    let same = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
-    check_turned(&asked, &answer, labels)?;
-    same(
-        "ports are not swapped",
-        (ours.sport, ours.dport) == (theirs.dport, theirs.sport),
-    )?;
-    same("does not end the stream", ours.flags & FIN != 0)?;
-    same("is a reset", ours.flags & (RST | SYN) == 0)?;
-    same("is not the next byte", ours.seq == theirs.ack)?;
-    let len = u32::try_from(theirs.payload.len()).map_err(|error| error.to_string())?;
-    let len = len + u32::from(theirs.flags & FIN != 0);
-    same(
-        "acknowledges something else",
-        ours.ack == theirs.seq.wrapping_add(len),
-    )?;
-    let stamps = |segment: &Segment| {
-        let at = segment.options.windows(2).position(|pair| pair == [8, 10]);
-        at.and_then(|at| segment.options.get(at + 2..at + 10))
-            .map(<[u8]>::to_vec)
-    };
-    let echoed = stamps(&theirs).map(|mut stamps| {
-        stamps.rotate_left(4);
-        stamps
-    });
-    same("time stamps are not echoed", stamps(&ours) == echoed)?;
-    let text = String::from_utf8(ours.payload).map_err(|error| error.to_string())?;
-    same("no redirect", text.starts_with("HTTP/1.1 302 Found\r\n"))?;
-    let (head, body) = text.split_once("\r\n\r\n").ok_or("no end of the head")?;
-    same("has a body", body.is_empty())?;
-    same("no length", head.contains("\r\nContent-Length: 0"))?;
-    let location = head
-        .split("\r\n")
-        .find_map(|line| line.strip_prefix("Location: "));
-    Ok(location.ok_or("no location")?.to_owned())
 }

@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use filter_common::abi::{
-    ANSWERS, Addresses, Bucket, CONTROL_PAGE, CONTROL_PASS_ALL, Class, Control, FlowSet, FlowSlot,
-    Hello, HelloSlot, INTERFACE_ORGANISATIONS, INTERFACE_VLAN_REALMS, Interface, MPLS_REPLY_LABEL,
-    MPLS_REPLY_NONE, MPLS_REPLY_UNLABELLED, NetEntry, Org, OrgRate, Outcome, PATHS, Policy,
-    REALM_NONE, Request, Scratch, drain_flags, without_drain,
+    ANSWERS, Addresses, Bucket, Class, Control, FlowSet, FlowSlot, Hello, HelloSlot,
+    INTERFACE_ORGANISATIONS, INTERFACE_VLAN_REALMS, Interface, MPLS_REPLY_LABEL, MPLS_REPLY_NONE,
+    MPLS_REPLY_UNLABELLED, NetEntry, Org, OrgRate, Outcome, PATHS, Policy, REALM_NONE, Request,
+    Scratch, drain_flags, without_drain,
 };
 use filter_common::bytes::Frame;
 use filter_common::identify::interface_row;
@@ -30,7 +30,7 @@ use filter_user::desired::{Blocks4, Desired, FlowSizes, MplsReply};
 use ipnet::IpNet;
 
 use crate::cases::{Grant, QuicVerdict};
-use crate::twin_tables::{Bloom, Buckets, Given, subject_keys};
+use crate::twin_tables::{Bloom, Buckets, Given, subject_keys, switches};
 
 /// Everything but the frame in hand.
 #[derive(Clone, Debug)]
@@ -108,16 +108,14 @@ impl Twin {
     /// The state of the maps, with empty flow tables.
     #[must_use]
     pub fn new(desired: &Desired, sizes: FlowSizes, seed: u64) -> Twin {
-        let interface = &desired.interfaces[0];
-        let multiplier = 0x9e37_79b1u32;
+        let (interface, multiplier) = (&desired.interfaces[0], 0x9e37_79b1u32);
         let subjects: Vec<_> = (desired.subjects.iter())
             .map(|row| (row.key, tag(row.key), u64::from(row.class), row.entry))
             .collect();
         let mut twin = Twin {
             control: Control {
                 abi: filter_common::abi::ABI,
-                flags: u32::from(desired.pass_all) * CONTROL_PASS_ALL
-                    | u32::from(desired.page.host.is_some()) * CONTROL_PAGE,
+                flags: switches(desired),
                 seed,
                 interface_multiplier: multiplier,
                 flow_set_mask: sizes.flows / 4 - 1,

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use filter_common::abi::Bucket;
+use filter_common::abi::{Bucket, CONTROL_PAGE, CONTROL_PASS_ALL};
 use filter_common::table::{bloom_bits, other_bucket, position};
 use filter_user::desired::Desired;
 
@@ -80,4 +80,10 @@ pub(crate) struct Given {
     pub(crate) grants: BTreeMap<u64, u64>,
     pub(crate) quic_flows: BTreeMap<u64, (u64, u32)>,
     pub(crate) inspector_until: u64,
+}
+
+/// `Control::flags` of a state.
+pub(crate) fn switches(desired: &Desired) -> u32 {
+    let page = desired.page.host.is_some();
+    (u32::from(desired.pass_all) * CONTROL_PASS_ALL) | (u32::from(page) * CONTROL_PAGE)
 }

@@ -370,7 +370,7 @@ fn http_cases(rig: &Rig) -> Result<Vec<Case>> {
     ] {
         let mut request = format!("GET / HTTP/1.1\r\nHost: {name}\r\nUser-Agent: curl/8");
         // Whole words of the frame are put back.
-        while (device_path.data(FIRST, request.as_bytes()).len() + 17) % 8 != 0 {
+        while !(device_path.data(FIRST, request.as_bytes()).len() + 17).is_multiple_of(8) {
             request.push('1');
         }
         request.push_str("\r\nAccept: */*\r\n\r\n");

@@ -28,6 +28,7 @@ pub mod flows;
 mod grants;
 pub mod hidden;
 pub mod http;
+mod http_hosts;
 pub mod links;
 pub mod lists;
 pub mod network;

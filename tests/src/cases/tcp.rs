@@ -27,8 +27,8 @@ fn plain() -> Vec<Case> {
     let p = path(TABLE, 0);
     let none = || Want::of(Reason::PassNoPayload);
     let data = || Want::of(Reason::PassData);
-    let request = b"\x01\x02/ HTTP/1.1\r\nHost: unified.example\r\n\r\n";
-    let end = FIRST.wrapping_add(request.len() as u32);
+    let request: &[u8; 41] = b"\x01GE / HTTP/1.1\r\nHost: unified.example\r\n\r\n";
+    let end = FIRST.wrapping_add(41);
     let mut cases = vec![
         Case::new("segments without payload")
             .then(p.syn(FIRST), syn_passes())
