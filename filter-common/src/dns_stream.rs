@@ -186,20 +186,13 @@ fn jump(request: &mut Request, outcome: u32) -> u32 {
     outcome
 }
 
-/// Judges a query whose name was read into the row's buffer. The type that is asked for stands in
+/// Judges a query whose name was read into the row's buffer and looked up. The type that is asked for stands in
 /// `request.path`.
 #[inline(always)]
 pub fn judge<W: World>(world: &mut W, row: u32) -> u32 {
     let facts = world.facts();
-    // What is listed for the resolver's address says nothing of the name that is asked for.
-    facts.best.clear();
     facts.outcome.category = CATEGORY_NONE;
     facts.outcome.entry = 0;
-    facts.engine = 0;
-    facts.name_at = 0;
-    facts.name_len = facts.request.name_len as u32;
-    world.call_name_in_row(row);
-    let facts = world.facts();
     facts.outcome.name_at = 0;
     facts.outcome.name_len = facts.name_len;
     facts.outcome.name_row = row + 1;

@@ -30,7 +30,7 @@ pub const TOKEN_MAX: u8 = 24;
 /// not a jumbo frame.
 pub const REQUEST_STEPS_MAX: u32 = 1600;
 /// Names judged in one segment: pipelined requests of 30 bytes each fill a segment of 1,500 bytes.
-pub const REQUESTS_MAX: u32 = 64;
+pub const REQUESTS_MAX: u32 = 48;
 /// Header lines and words of eight bytes of a request that is read in one go.
 pub const REQUEST_WORDS_MAX: u32 = 224;
 /// Segments of an unfinished ClientHello whose bytes are remembered by a keyed hash.

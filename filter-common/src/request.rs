@@ -79,7 +79,8 @@ fn parse<W: World>(world: &mut W, how: Parse) -> u32 {
         if row == 0 {
             return Reason::HoldNoSlot.number();
         }
-        outcome = world.call_requests(row - 1);
+        outcome = requests(world, row - 1);
+        outcome = world.forget(outcome);
     }
     if how.row != 0
         && world
@@ -297,12 +298,25 @@ fn settle<W: World>(world: &mut W, how: Parse, to: u64) {
 /// Steps and verdicts on the requests of a segment, with the row's buffers; gives how it ended, with the
 /// reason of the last name that passed above the low byte.
 #[inline(always)]
-pub fn requests<W: World>(world: &mut W, row: u32) -> u32 {
+fn requests<W: World>(world: &mut W, row: u32) -> u32 {
     let mut passed = 0;
     for _ in 0..REQUESTS_MAX {
         let outcome = world.call_request_steps(row);
         if outcome != NAME && outcome != NO_NAME {
             return outcome & 0xff | passed << 8;
+        }
+        let facts = world.facts();
+        facts.best = facts.best_address;
+        if outcome == NAME {
+            facts.name_at = 0;
+            facts.name_len = facts.request.name_len as u32;
+            facts.engine = 0;
+            if facts.outcome.http == 0 {
+                // What is listed for the resolver's address says nothing of the name that is asked for.
+                facts.best.clear();
+            }
+            // From here and not from the verdict: kernel 6.1 adds stacks up in steps of 32 bytes.
+            world.call_name_in_row(row);
         }
         passed = world.call_judge_request(row, outcome);
         if passed >= FIRST_NOT_PASS {
@@ -328,7 +342,7 @@ pub fn step_facts<W: World>(world: &mut W, row: u32) -> u32 {
     http::step(request, name, &mut paths, seed, packet, payload, len)
 }
 
-/// Judges a request of which a name was read into the row's buffer, or which has none.
+/// Judges a request whose name was read into the row's buffer and looked up, or which has none.
 #[inline(always)]
 pub fn judge_request<W: World>(world: &mut W, row: u32, outcome: u32) -> u32 {
     let facts = world.facts();
@@ -339,14 +353,10 @@ pub fn judge_request<W: World>(world: &mut W, row: u32, outcome: u32) -> u32 {
             Reason::PassDnsOther.number()
         };
     }
-    facts.best = facts.best_address;
     if outcome == NO_NAME {
         return nameless(world, Reason::PassRequestNoName);
     }
-    facts.name_at = 0;
-    facts.name_len = facts.request.name_len as u32;
     let no_path = facts.request.marks & mark::CONNECT != 0;
-    world.call_name_in_row(row);
     if world.facts().name_has_urls != 0 && !no_path {
         world.call_urls(row);
     }

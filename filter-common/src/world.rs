@@ -257,10 +257,6 @@ pub trait World: Sized {
     fn call_parse_requests(&mut self) -> u32 {
         request::parse_claimed(self)
     }
-    /// [`request::requests`].
-    fn call_requests(&mut self, row: u32) -> u32 {
-        request::requests(self, row)
-    }
     /// [`request::step_facts`], until it is not `progress::GO` or the budget is used up.
     fn call_request_steps(&mut self, row: u32) -> u32 {
         for _ in 0..REQUEST_STEPS_MAX {

@@ -181,14 +181,6 @@ pub(crate) extern "C" fn parse_requests(ctx: *mut xdp_md) -> u32 {
     request::parse_claimed(&mut world)
 }
 
-/// Steps and verdicts on a segment's requests.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn requests(ctx: *mut xdp_md, row: u32) -> u32 {
-    let mut world = world!(ctx, http::progress::NOT_HTTP);
-    request::requests(&mut world, row)
-}
-
 /// One step of a request.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -549,10 +549,6 @@ impl World for KernelWorld {
         parts::parse_requests(self.ctx)
     }
     #[inline(always)]
-    fn call_requests(&mut self, row: u32) -> u32 {
-        parts::requests(self.ctx, row)
-    }
-    #[inline(always)]
     fn call_request_steps(&mut self, row: u32) -> u32 {
         parts::request_steps(self.ctx, row)
     }
