@@ -115,7 +115,7 @@ fn refused_lines_say_why() {
         ("name.example", Accept::Addresses, Refusal::NotAddress),
         ("203.0.113.0/24", Accept::Names, Refusal::NotHere),
         ("host.example/path", Accept::Names, Refusal::Url),
-        ("http://host.example/", Accept::Mixed, Refusal::Url),
+        ("https://host.example/", Accept::Mixed, Refusal::NotHttp),
         ("203.0.113.0/33", Accept::Mixed, Refusal::BadPrefix),
         ("203.0.113.0/x", Accept::Mixed, Refusal::BadPrefix),
         ("8.0.0.0/7", Accept::Mixed, Refusal::TooBroad),

@@ -136,7 +136,7 @@ fn encrypted_dns_takes_two_words() {
         found[0].contains("55 registries of tier local"),
         "{found:?}"
     );
-    assert!(found[0].contains("at most 54"), "{found:?}");
+    assert!(found[0].contains("at most 53"), "{found:?}");
 }
 
 #[test]
