@@ -224,6 +224,8 @@ fn eviction_rank(state: u64, now_ms: u32, idle_ms: u32) -> u64 {
         1 << 40
     } else if stage == STAGE_DONE {
         1 << 32 | age
+    } else if stage == STAGE_BETWEEN {
+        1 << 31 | age
     } else if age >= idle_ms as u64 {
         age
     } else {
@@ -231,8 +233,8 @@ fn eviction_rank(state: u64, now_ms: u32, idle_ms: u32) -> u64 {
     }
 }
 
-/// The way for a new flow, if one may be given up: a free one, else the oldest judged flow, else the
-/// oldest that is idle. An unfinished hello in use is never pushed out.
+/// The way for a new flow, if one may be given up: a free one, else the oldest judged flow, else the oldest
+/// that stands between two requests, else the oldest that is idle. An unfinished hello in use is never pushed out.
 #[inline(always)]
 fn victim(set: &FlowSet, now_ms: u32, idle_ms: u32) -> Option<usize> {
     let mut best = 0;
@@ -305,7 +307,8 @@ fn syn_claimed<W: World>(world: &mut W, now_ms: u32) -> Reason {
             let again = stage == STAGE_SYN && next == first;
             // A forged SYN in the middle of an unfinished hello would split it for us and not for
             // the server.
-            if stage > STAGE_FREE && stage != STAGE_DONE && !again && !idle {
+            let judged = stage == STAGE_DONE || stage == STAGE_BETWEEN;
+            if stage > STAGE_FREE && !judged && !again && !idle {
                 return Reason::HoldSyn;
             }
             // So would one near what was read, once a decoy has ended the reading or time has

@@ -100,7 +100,10 @@ fn conclude<W: World>(world: &mut W, how: Parse, row: u32, outcome: u32) -> u32 
         MORE => return keep(world, how, row, passed),
         BOUNDARY => passed,
         NOT_HTTP if passed != 0 => passed,
-        NOT_HTTP => nameless(world, Reason::PassNotTls),
+        NOT_HTTP => {
+            world.facts().outcome.http = 0;
+            nameless(world, Reason::PassNotTls)
+        }
         VERDICT => passed,
         HTTP2 => Reason::RefuseHttp2.number(),
         MALFORMED if world.facts().outcome.http == 0 => Reason::RefuseDnsMalformed.number(),

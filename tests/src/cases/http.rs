@@ -290,6 +290,23 @@ fn segments() -> Vec<Case> {
                 later(6).data(at(good.len() + 5), &bad),
                 Want::of(Reason::HoldOutOfOrder),
             ),
+        start("a port that is taken again at once", &later(9))
+            .then(later(9).data(FIRST, &good), passes())
+            .then(
+                later(9).syn(FIRST.wrapping_add(1 << 24)),
+                Want::of(Reason::PassSyn),
+            )
+            .then(later(9).data(FIRST.wrapping_add(1 << 24), &bad), unified()),
+        start("a SYN near the request that was read", &later(10))
+            .then(later(10).data(FIRST, &good), passes())
+            .then(later(10).syn(at(good.len() + 7)), Want::of(Reason::HoldSyn)),
+        one(
+            "allow-only, another protocol: no page",
+            331,
+            world_with(|school| school.profile.allow_only = true),
+            b"EHLO school.example\r\n",
+            Want::of(Reason::BlockAllowOnly),
+        ),
         Case::new("in a stream whose start was not seen")
             .in_setup(setup())
             .then(later(7).data(FIRST, &bad), unified()),
