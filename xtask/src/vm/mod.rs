@@ -22,7 +22,13 @@ use kernel::{Kernel, Series};
 
 /// The targets of the tests package that ask something of the kernel. The others ask nothing that
 /// the kernel at hand has not answered in `cargo xtask test`.
-const TARGETS: [&str; 4] = ["packets_kernel", "flows_kernel", "netns", "verifier"];
+const TARGETS: [&str; 5] = [
+    "packets_kernel",
+    "flows_kernel",
+    "requests_kernel",
+    "netns",
+    "verifier",
+];
 
 /// What `test-vm` runs.
 #[derive(clap::Args, Default)]
