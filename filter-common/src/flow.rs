@@ -38,8 +38,8 @@ pub const STAGE_DONE: u64 = 3;
 pub const STAGE_CUT: u64 = 4;
 
 /// The flow carries requests, and stands between two of them or in a body: `next` is where the next one
-/// starts. See `request`.
-pub const STAGE_BETWEEN: u64 = 5;
+/// starts. See `request`. Its lower two bits are those of [`STAGE_DONE`]: judged, by one comparison.
+pub const STAGE_BETWEEN: u64 = 7;
 
 /// Data behind the decisive byte passed.
 pub const LATER: u64 = 1 << 4;
@@ -215,6 +215,12 @@ fn enter<W: World>(world: &mut W, way: usize, first: u32, now_ms: u32) {
     world.set_flow_tags(row, tags);
 }
 
+/// Whether what a flow showed so far was judged and passed.
+#[inline(always)]
+fn is_judged(stage: u64) -> bool {
+    stage & STAGE_DONE == STAGE_DONE
+}
+
 /// How readily the entry with `state` is given up for a new flow; 0: not at all.
 #[inline(always)]
 fn eviction_rank(state: u64, now_ms: u32, idle_ms: u32) -> u64 {
@@ -222,10 +228,8 @@ fn eviction_rank(state: u64, now_ms: u32, idle_ms: u32) -> u64 {
     let stage = stage(state);
     if stage == STAGE_FREE {
         1 << 40
-    } else if stage == STAGE_DONE {
+    } else if is_judged(stage) {
         1 << 32 | age
-    } else if stage == STAGE_BETWEEN {
-        1 << 31 | age
     } else if age >= idle_ms as u64 {
         age
     } else {
@@ -234,7 +238,7 @@ fn eviction_rank(state: u64, now_ms: u32, idle_ms: u32) -> u64 {
 }
 
 /// The way for a new flow, if one may be given up: a free one, else the oldest judged flow, else the oldest
-/// that stands between two requests, else the oldest that is idle. An unfinished hello in use is never pushed out.
+/// that is idle. An unfinished hello in use is never pushed out.
 #[inline(always)]
 fn victim(set: &FlowSet, now_ms: u32, idle_ms: u32) -> Option<usize> {
     let mut best = 0;
@@ -307,8 +311,7 @@ fn syn_claimed<W: World>(world: &mut W, now_ms: u32) -> Reason {
             let again = stage == STAGE_SYN && next == first;
             // A forged SYN in the middle of an unfinished hello would split it for us and not for
             // the server.
-            let judged = stage == STAGE_DONE || stage == STAGE_BETWEEN;
-            if stage > STAGE_FREE && !judged && !again && !idle {
+            if stage > STAGE_FREE && !is_judged(stage) && !again && !idle {
                 return Reason::HoldSyn;
             }
             // So would one near what was read, once a decoy has ended the reading or time has

@@ -40,7 +40,8 @@ pub(crate) fn lost<W: World>(world: &mut W, way: usize) -> u32 {
 /// Parses the payload, decides where the name is complete, and keeps what is to be kept.
 #[inline(always)]
 pub(crate) fn parse<W: World>(world: &mut W, how: Parse) -> u32 {
-    if is_request(world, how) {
+    let requests = is_request(world, how) as u32;
+    if world.forget(requests) != 0 {
         return put_aside(world, how);
     }
     let how = begin_hello(world, how);
@@ -96,9 +97,6 @@ fn is_request<W: World>(world: &mut W, how: Parse) -> bool {
         return how.state & REQUESTS != 0;
     }
     let between = stage(how.state) == STAGE_BETWEEN;
-    if world.facts().ports & 0xffff == dns::PORT {
-        return true;
-    }
     if between && how.state & CHUNKED != 0 {
         return true;
     }
@@ -107,7 +105,8 @@ fn is_request<W: World>(world: &mut W, how: Parse) -> bool {
         return between;
     };
     let first = first.u8(0);
-    !starts_record(first) && (between || http::starts_request(first))
+    let dns = world.facts().ports & 0xffff == dns::PORT;
+    !starts_record(first) && (between || dns || http::starts_request(first))
 }
 
 #[inline(always)]

@@ -37,7 +37,7 @@ const LABELS: [&str; 8] = [
 ];
 /// Numbers of categories and lists: few, so that they meet, and those at the ends of the masks.
 const CATEGORIES: [u8; 6] = [0, 1, 2, 31, 32, 63];
-const LISTS: [u8; 5] = [0, 1, 2, 31, 53];
+const LISTS: [u8; 5] = [0, 1, 2, 31, 52];
 /// First sequence number of the flows.
 const FIRST: u32 = 0xffff_ff80;
 
@@ -164,7 +164,14 @@ impl World {
         };
         let destination = destination(random, &self.setup.entries);
         let source = if destination.is_ipv4() { four } else { six };
-        let dport = *random.pick(&[443, 443, 443, 53, 853]);
+        let shape = random.below(9);
+        // Streams to port 53 are queries, of which tables of their own tell.
+        let ports: &[u16] = if shape < 2 || shape == 8 {
+            &[443, 53, 53, 53, 853]
+        } else {
+            &[443, 443, 443, 8443, 853]
+        };
+        let dport = *random.pick(ports);
         let path = Path {
             sport: 1_024 + self.flows,
             dport,
@@ -177,7 +184,7 @@ impl World {
             port: dport,
             asks: format!("{id} asks {destination} port {dport}"),
         };
-        match random.below(9) {
+        match shape {
             0 if dport != 53 => vec![aim.datagram(path.udp(b"question"))],
             0 | 8 => {
                 let name = name(random, &self.setup.entries);
@@ -200,7 +207,10 @@ impl World {
             ],
             3 => vec![
                 aim.first(path.syn(FIRST)),
-                aim.nameless(path.data(FIRST, b"GET / HTTP/1.1\r\n"), Reason::PassNotTls),
+                aim.nameless(
+                    path.data(FIRST, b"GET / HTTP/1.0\r\n\r\n"),
+                    Reason::PassRequestNoName,
+                ),
             ],
             _ => {
                 let name = name(random, &self.setup.entries);
