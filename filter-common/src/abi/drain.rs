@@ -30,11 +30,11 @@ mod tests {
 
     #[test]
     fn a_hand_over_ends_by_itself() {
-        for now in [0, 1 << 40, u64::MAX >> 2] {
-            let flags = CONTROL_PASS_ALL | drain_flags(now);
+        for start in [0, 1 << 40, u64::MAX >> 2] {
+            let flags = CONTROL_PASS_ALL | drain_flags(start);
             let limit = u64::from(DRAIN_UNITS) << 28;
-            assert!(drain_holds(flags, now) && drain_holds(flags, now + limit / 2));
-            assert!(!drain_holds(flags, now + limit) && !drain_holds(flags, now + 100 * limit));
+            assert!(drain_holds(flags, start) && drain_holds(flags, start + limit / 2));
+            assert!(!drain_holds(flags, start + limit) && !drain_holds(flags, start + 100 * limit));
             assert_eq!(without_drain(flags), CONTROL_PASS_ALL);
         }
     }
