@@ -212,27 +212,7 @@ impl World {
                     Reason::PassRequestNoName,
                 ),
             ],
-            _ => {
-                let name = name(random, &self.setup.entries);
-                let sent = spelling(random, &name);
-                let hello = Hello::named(&sent).bytes();
-                let mut shots = vec![aim.first(path.syn(FIRST))];
-                if random.once_in(4) {
-                    // Cut in the name: the row of an unfinished hello is walked then.
-                    let place = hello
-                        .windows(sent.len())
-                        .position(|bytes| bytes == sent.as_bytes())
-                        .unwrap_or_default();
-                    let (one, two) = hello.split_at(place + sent.len() / 2);
-                    shots.push(aim.waiting(path.data(FIRST, one), Reason::PassHelloPart));
-                    let seq = FIRST.wrapping_add(u32::try_from(one.len()).unwrap_or_default());
-                    shots.push(aim.named(path.data(seq, two), &name));
-                } else {
-                    shots.push(aim.named(path.data(FIRST, &hello), &name));
-                }
-                // A client whose SYN meets a reset sends nothing more; here it does.
-                shots
-            }
+            _ => aim.hello(random, &path),
         }
     }
 }
@@ -247,6 +227,30 @@ struct Aim<'a> {
 }
 
 impl Aim<'_> {
+    /// A flow that shows its name in a hello of one or two segments.
+    fn hello(&self, random: &mut Random, path: &Path) -> Vec<Shot> {
+        let name = name(random, self.entries);
+        let sent = spelling(random, &name);
+        let hello = Hello::named(&sent).bytes();
+        let first = self.first(path.syn(FIRST));
+        if !random.once_in(4) {
+            return vec![first, self.named(path.data(FIRST, &hello), &name)];
+        }
+        // Cut in the name: the row of an unfinished hello is walked then.
+        let place = hello
+            .windows(sent.len())
+            .position(|bytes| bytes == sent.as_bytes())
+            .unwrap_or_default();
+        let (one, two) = hello.split_at(place + sent.len() / 2);
+        let seq = FIRST.wrapping_add(u32::try_from(one.len()).unwrap_or_default());
+        // A client whose SYN meets a reset sends nothing more; here it does.
+        vec![
+            first,
+            self.waiting(path.data(FIRST, one), Reason::PassHelloPart),
+            self.named(path.data(seq, two), &name),
+        ]
+    }
+
     /// Every packet is judged by its address first; one that opens something, by what it opens next.
     fn shot(&self, frame: Vec<u8>, opens: bool, known: Known<'_>, otherwise: Reason) -> Shot {
         let ask = |known| decide(self.entries, self.profile, self.destination, known);
