@@ -21,6 +21,7 @@ pub mod http;
 mod http_body;
 mod http_glide;
 pub mod identify;
+pub mod inward;
 mod judge;
 pub mod limits;
 pub mod lookup;

@@ -229,6 +229,17 @@ pub fn read_ipv6<V: View>(header: V, l3: u32, len: u32) -> Option<Network> {
     })
 }
 
+/// The address at this offset of an IPv6 header.
+#[inline(always)]
+pub fn ipv6_words<V: View>(header: V, at: usize) -> [u32; 4] {
+    [
+        header.be32(at),
+        header.be32(at + 4),
+        header.be32(at + 8),
+        header.be32(at + 12),
+    ]
+}
+
 /// Whether this next header is one that [`read_extensions`] walks over.
 #[inline(always)]
 #[must_use]

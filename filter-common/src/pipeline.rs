@@ -1,15 +1,15 @@
 //! From a frame to one reason and one action: the stages in order, over a [`World`] that holds the
 //! maps. The kernel program and its twin on the host are two worlds around this one text.
 
-use crate::abi::{CONTROL_PAGE, CONTROL_PASS_ALL, Outcome};
+use crate::abi::{CONTROL_PAGE, CONTROL_PASS_ALL, INTERFACE_ORGANISATIONS, Outcome};
 use crate::bytes::{Packet, View};
 use crate::dns;
-use crate::identify::identify;
+use crate::identify::{arrival, begin_outcome, identify};
 use crate::lookup::{POLICY_UNKNOWN, decide_into_outcome, need_policy, probe_address};
 use crate::name::{ipv4_key, ipv6_key, net6_key};
 use crate::packet::{
-    EXTENSIONS_BROKEN, EXTENSIONS_TOO_MANY, FRAGMENT_NONE, Protocol, is_extension, read_ipv4,
-    read_ipv6,
+    EXTENSIONS_BROKEN, EXTENSIONS_TOO_MANY, FRAGMENT_NONE, Protocol, ipv6_words, is_extension,
+    read_ipv4, read_ipv6,
 };
 use crate::quic::is_answerable;
 use crate::reason::{FIRST_ANSWERED, FIRST_NOT_PASS, LAST_BLOCK, Reason};
@@ -32,16 +32,27 @@ pub enum Judged {
 /// (see [`conclude`]).
 #[inline(always)]
 pub fn judge<W: World>(world: &mut W) -> Judged {
-    let Some(org) = identify(world) else {
+    let Some((row, interface)) = arrival(world) else {
         return Judged::Untouched;
     };
-    let outcome = &mut world.facts().outcome;
-    outcome.org = org;
-    outcome.name_len = 0;
-    outcome.http = 0;
-    outcome.category = CATEGORY_NONE;
-    outcome.entry = 0;
+    if interface.flags & INTERFACE_ORGANISATIONS == 0 {
+        return judge_inward(world, row);
+    }
+    let Some(org) = identify(world, row, interface) else {
+        return Judged::Untouched;
+    };
+    begin_outcome(world, org);
     Judged::Enrolled(judge_enrolled(world))
+}
+
+/// From the internet side.
+#[inline(always)]
+fn judge_inward<W: World>(world: &mut W, row: u32) -> Judged {
+    match world.call_inward(row) {
+        0 => Judged::Untouched,
+        reason if world.open_facts() => Judged::Enrolled(reason),
+        _ => Judged::Untouched,
+    }
 }
 
 #[inline(always)]
@@ -147,18 +158,8 @@ fn ipv6<W: World>(world: &mut W, l3: u32) -> Option<u32> {
     let network = read_ipv6(header, l3, packet.len())?;
     let (high, low) = (header.be64(24), header.be64(32));
     let facts = world.facts();
-    facts.source = [
-        header.be32(8),
-        header.be32(12),
-        header.be32(16),
-        header.be32(20),
-    ];
-    facts.destination = [
-        header.be32(24),
-        header.be32(28),
-        header.be32(32),
-        header.be32(36),
-    ];
+    facts.source = ipv6_words(header, 8);
+    facts.destination = ipv6_words(header, 24);
     facts.protocol = network.protocol.0;
     facts.l4 = network.l4;
     facts.spare[1] = network.end;

@@ -88,6 +88,8 @@ reasons! {
     PassRequestPart = 21, "pass_request_part", Pass;
     /// HTTP request that names no host.
     PassRequestNoName = 22, "pass_request_no_name", Pass;
+    /// Packet from the internet side to an organisation.
+    PassInward = 23, "pass_inward", Pass;
     /// HTTPS or SVCB query, answered with nothing so that no key of Encrypted ClientHello is learnt; the name is reached by its addresses.
     PassDnsWithheld = 27, "pass_dns_withheld", Pass;
     /// DNS query for the name of a search engine, answered with the address of its safe form.
@@ -182,6 +184,8 @@ reasons! {
     FallbackQuicBusy = 72, "fallback_quic_busy", Fallback;
     /// QUIC packet of a client that can have no connection yet, or that no server takes: dropped.
     RefuseQuic = 73, "refuse_quic", Refuse;
+    /// Packet from the internet side of a QUIC flow that is stopped: the server's late answers.
+    RefuseInward = 74, "refuse_inward", Refuse;
 }
 
 impl Reason {

@@ -7,6 +7,7 @@ use crate::abi::{
 use crate::bytes::Packet;
 use crate::grant::granted;
 use crate::identify::link_into_facts;
+use crate::inward::inward;
 use crate::limits::{NAME_BUF, REQUEST_STEPS_MAX, STEPS_MAX};
 use crate::lookup::{net_found, subject_found};
 use crate::packet::read_extensions;
@@ -196,6 +197,10 @@ pub trait World: Sized {
     /// `spare[0]` (VLAN id) of the facts.
     fn call_link(&mut self) {
         link_into_facts(self);
+    }
+    /// [`inward`].
+    fn call_inward(&mut self, row: u32) -> u32 {
+        inward(self, row)
     }
     /// [`read_extensions`].
     fn call_extensions(&mut self) -> u32 {

@@ -31,6 +31,14 @@ pub(crate) extern "C" fn link(ctx: *mut xdp_md) -> u32 {
     0
 }
 
+/// A frame from the internet side.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn inward(ctx: *mut xdp_md, row: u32) -> u32 {
+    let mut world = world!(ctx, 0);
+    filter_common::inward::inward(&mut world, row)
+}
+
 /// IPv6 extension headers.
 #[unsafe(no_mangle)]
 #[inline(never)]

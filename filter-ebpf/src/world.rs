@@ -497,6 +497,10 @@ impl World for KernelWorld {
         parts::link(self.ctx);
     }
     #[inline(always)]
+    fn call_inward(&mut self, row: u32) -> u32 {
+        parts::inward(self.ctx, row)
+    }
+    #[inline(always)]
     fn call_extensions(&mut self) -> u32 {
         parts::extensions(self.ctx)
     }

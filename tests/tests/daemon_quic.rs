@@ -12,7 +12,9 @@ use std::time::Duration;
 use schoolgate_tests::lab::daemon::{CONFIG, program_or_skip};
 use schoolgate_tests::lab::quic::{Ended, Quic};
 use schoolgate_tests::lab::scene::{ALLOWED, EXACT, ORGANISATION, Scene, config};
-use schoolgate_tests::lab::topology::{LISTED4, NEIGHBOUR4, SCHOOL4, SCHOOL6, SERVER4, SERVER6};
+use schoolgate_tests::lab::topology::{
+    EDGE_INTERNET, LISTED4, NEIGHBOUR4, SCHOOL4, SCHOOL6, SERVER4, SERVER6,
+};
 use schoolgate_tests::lab::{patience, wait};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -141,4 +143,45 @@ fn a_profile_turns_every_client_to_tcp_or_none() {
         Ended::Negotiated
     );
     drop(daemon);
+}
+
+#[test]
+fn a_stopped_flow_gets_nothing_from_its_server_where_the_internet_side_is_attached() {
+    let Some(program) = program_or_skip("daemon_quic") else {
+        return;
+    };
+    let scene = Scene::new(&program).unwrap();
+    let internet = format!("\n[[interfaces]]\nname = \"{EDGE_INTERNET}\"\nside = \"internet\"\n");
+    scene
+        .site
+        .write(CONFIG, &(config(&scene.site) + &internet))
+        .unwrap();
+    let _daemon = scene.site.start(&scene.topology.edge).unwrap();
+    let quic = Quic::new().unwrap();
+    quic.serve(&scene.topology.internet, 443, &scene.authority, ALLOWED)
+        .unwrap();
+    let count = |reason: &str| {
+        let edge = &scene.topology.edge;
+        let counts = scene.site.counts(edge, ORGANISATION).unwrap();
+        counts.get(reason).copied().unwrap_or(0)
+    };
+    for to in SERVERS {
+        assert_eq!(ask(&quic, &scene, to, ALLOWED), Ended::Answered, "{to}");
+        assert!(count("pass_inward") > 0, "{to}");
+        let before = count("refuse_inward");
+        assert_eq!(ask(&quic, &scene, to, EXACT), Ended::Negotiated, "{to}");
+        // The packet that completed the name passed, and its server answers it.
+        let answered = || count("refuse_inward") > before;
+        wait::until_true("the server's answer is stopped", LIMIT, answered).unwrap();
+    }
+    assert_eq!(of_school(&quic), [ALLOWED, ALLOWED]);
+    // Nobody else's packets are counted or stopped.
+    let neighbour = &scene.topology.neighbour;
+    let to = SocketAddr::new(SERVER4.into(), 443);
+    let before = (count("pass_inward"), count("refuse_inward"));
+    let ended = quic
+        .ask(neighbour, to, ALLOWED, &scene.authority, patience(WAIT))
+        .unwrap();
+    assert_eq!(ended, Ended::Answered, "the neighbour");
+    assert_eq!(before, (count("pass_inward"), count("refuse_inward")));
 }

@@ -68,8 +68,11 @@ impl Reader {
         }
         let started = open(generation, program, limit).map_err(|error| error.to_string());
         let started = started.and_then(|source| {
+            self.start().map_err(|error| error.to_string())?;
+            // The daemon is READY next: who comes before the thread first wakes is read as well.
+            beat(&source, monotonic_ns() + PROMISE_NS);
             *lock(&self.0.next) = Some(source);
-            self.start().map_err(|error| error.to_string())
+            Ok(())
         });
         match started {
             Ok(()) => self.0.program.store(u64::from(program), Ordering::Relaxed),

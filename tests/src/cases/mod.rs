@@ -29,6 +29,7 @@ mod grants;
 pub mod hidden;
 pub mod http;
 mod http_hosts;
+mod inward;
 pub mod links;
 pub mod lists;
 pub mod network;
@@ -320,6 +321,7 @@ pub fn all() -> Vec<Case> {
         dns_stream::table(),
         hidden::table(),
         safe::table(),
+        inward::table(),
     ];
     tables.into_iter().flatten().collect()
 }

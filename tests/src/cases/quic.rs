@@ -305,7 +305,7 @@ fn encapsulations() -> Vec<Case> {
     ]
 }
 
-fn verdict(path: &Path, reason: Reason, over: bool) -> QuicVerdict {
+pub(super) fn verdict(path: &Path, reason: Reason, over: bool) -> QuicVerdict {
     let blocks = reason.verdict() != Verdict::Pass;
     QuicVerdict {
         path: path.clone(),
@@ -321,7 +321,7 @@ fn verdict(path: &Path, reason: Reason, over: bool) -> QuicVerdict {
 }
 
 /// A world whose profile has the names of QUIC read.
-fn inspecting(change: impl FnOnce(&mut crate::setup::School)) -> Setup {
+pub(super) fn inspecting(change: impl FnOnce(&mut crate::setup::School)) -> Setup {
     world_with(|school| {
         school.quic = Quic::Inspect;
         change(school);
