@@ -98,7 +98,6 @@ pub(super) fn registries(
         "kept>",
         "duplicate>",
         "rejected>",
-        "not applied>",
         "ms>",
     ];
     let mut table = Table::new(&head);
@@ -114,7 +113,6 @@ pub(super) fn registries(
             counts.kept,
             counts.duplicate,
             counts.rejected,
-            counts.not_applied,
             counts.milliseconds,
         ];
         cells.extend(numbers.map(count));

@@ -235,13 +235,12 @@ fn tell_registry(summary: &Summary) {
     let counts = &summary.counts;
     if summary.state == Freshness::Read {
         info!(
-            "registry {}: {} read, {} kept, {} duplicate, {} rejected, {} not applied, {} ms",
+            "registry {}: {} read, {} kept, {} duplicate, {} rejected, {} ms",
             summary.id,
             counts.read,
             counts.kept,
             counts.duplicate,
             counts.rejected,
-            counts.not_applied,
             counts.milliseconds
         );
     }

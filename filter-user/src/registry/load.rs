@@ -2,15 +2,13 @@
 //! registry that is worse than its limits is refused.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::progress::Progress;
-use super::{Counts, REJECTED_SHOWN, Source, Spec, lines, read_file, specs, stamp};
+use super::{Counts, REJECTED_SHOWN, Source, Spec, read_file, specs, stamp};
 use crate::config::Config;
 use crate::problem::Problem;
 
@@ -120,33 +118,11 @@ fn unchanged(known: &HashMap<&Path, &Source>, spec: &Spec) -> Option<Source> {
 }
 
 fn read(spec: Spec, progress: Progress) -> Result<Source, Problem> {
-    let mut file = read_file(&spec.reading, progress)?;
-    if let Some(urls) = &spec.not_applied {
-        file.counts.not_applied = count_lines(urls)?;
-    }
+    let file = read_file(&spec.reading, progress)?;
     Ok(Source {
         spec,
         file: Arc::new(file),
     })
-}
-
-/// Lines that are neither empty nor comments.
-fn count_lines(path: &Path) -> Result<u64, Problem> {
-    let failed = |error: std::io::Error| {
-        Problem::of_file(
-            path,
-            format!("cannot be read: {error}"),
-            "correct the file's permissions",
-        )
-    };
-    let file = File::open(path).map_err(failed)?;
-    let mut count = 0;
-    lines::for_each(BufReader::new(file), |_, line, _| {
-        let line = line.trim_ascii();
-        count += u64::from(!line.is_empty() && !line.starts_with(b"#"));
-    })
-    .map_err(failed)?;
-    Ok(count)
 }
 
 fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary> {

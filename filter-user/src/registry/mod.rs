@@ -81,8 +81,6 @@ pub struct Spec {
     pub categories: u64,
     /// How to read it.
     pub reading: Reading,
-    /// A file beside it whose lines need a protocol that shows the path: counted, not applied.
-    pub not_applied: Option<PathBuf>,
 }
 
 /// By what a file that was not touched is known.
@@ -127,8 +125,6 @@ pub struct Counts {
     pub duplicate: u64,
     /// Lines refused.
     pub rejected: u64,
-    /// URL lines, which need a protocol that shows the path.
-    pub not_applied: u64,
     /// Refused lines by reason.
     pub reasons: BTreeMap<String, u64>,
     /// Milliseconds that reading took.
@@ -142,7 +138,6 @@ impl Counts {
         self.kept += other.kept;
         self.duplicate += other.duplicate;
         self.rejected += other.rejected;
-        self.not_applied += other.not_applied;
         self.milliseconds += other.milliseconds;
         for (reason, count) in &other.reasons {
             *self.reasons.entry(reason.clone()).or_default() += count;

@@ -1,4 +1,4 @@
-//! From configured registries to the files that they are made of: one for a plain list, one a
+//! From configured registries to the files that they are made of: one for a plain list, up to two a
 //! directory for the UT1 layout.
 
 use std::collections::BTreeMap;
@@ -60,7 +60,6 @@ fn plain(index: usize, registry: &Registry, accept: Accept, seed: u64) -> Spec {
             guards: registry.guards,
             seed,
         },
-        not_applied: None,
     }
 }
 
@@ -94,7 +93,7 @@ impl Walk<'_> {
         }
         Ok(wanted
             .into_iter()
-            .filter_map(|(directory, mask)| self.spec(&directory, mask))
+            .flat_map(|(directory, mask)| self.specs_of(&directory, mask))
             .collect())
     }
 
@@ -161,8 +160,8 @@ impl Walk<'_> {
         Some(known)
     }
 
-    fn spec(&mut self, directory: &Path, mask: u64) -> Option<Spec> {
-        let path = directory.join("domains");
+    /// Its `domains`, and its `urls`: a host and the beginning of a path a line, without a scheme.
+    fn specs_of(&mut self, directory: &Path, mask: u64) -> Vec<Spec> {
         let base = directory
             .file_name()
             .unwrap_or_default()
@@ -172,21 +171,25 @@ impl Walk<'_> {
             let what = format!("{base}/expressions: expressions are not applied");
             self.notes.push(Problem::of_file(directory, what, ""));
         }
-        if !path.exists() {
-            self.notes.push(Problem::of_file(
-                directory,
-                format!("{base} has no domains"),
-                "",
-            ));
-            return None;
+        let files = [("domains", Accept::Names), ("urls", Accept::Urls)];
+        let present = files
+            .into_iter()
+            .map(|(file, accept)| (directory.join(file), accept))
+            .filter(|(path, _)| path.exists());
+        let specs: Vec<Spec> = present
+            .map(|(path, accept)| {
+                let mut spec = plain(self.index, self.registry, accept, self.seed);
+                spec.name = format!("{}/{base}", self.registry.id);
+                spec.categories = mask;
+                spec.reading.path = path;
+                spec
+            })
+            .collect();
+        if specs.is_empty() {
+            let what = format!("{base} has neither domains nor urls");
+            self.notes.push(Problem::of_file(directory, what, ""));
         }
-        let mut spec = plain(self.index, self.registry, Accept::Names, self.seed);
-        spec.name = format!("{}/{base}", self.registry.id);
-        spec.categories = mask;
-        spec.reading.path = path;
-        let urls = directory.join("urls");
-        spec.not_applied = urls.exists().then_some(urls);
-        Some(spec)
+        specs
     }
 }
 

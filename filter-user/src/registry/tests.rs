@@ -8,6 +8,7 @@ use super::*;
 use crate::config::Config;
 use crate::testing::TempDir;
 use filter_common::name::name_key;
+use filter_common::url::{path_hash, url_key};
 
 const SEED: u64 = 5;
 
@@ -219,12 +220,6 @@ fn ut1_directories_get_their_categories() {
         None,
         "a link is another name of the same directory"
     );
-    let education = loaded
-        .summaries
-        .iter()
-        .find(|summary| summary.id == "education")
-        .unwrap();
-    assert_eq!(education.counts.not_applied, 2, "lines of adult/urls");
     assert!(
         loaded
             .notes
@@ -244,6 +239,27 @@ fn ut1_names_are_suffixes_and_addresses_are_addresses() {
     assert_eq!(flags(adult, "adult.example"), [RECORD_SUFFIX]);
     let key = crate::desired::address_key(SEED, "203.0.113.44".parse().unwrap());
     assert_eq!(adult.with_key(key).len(), 1);
+}
+
+#[test]
+fn ut1_urls_mean_a_page_and_everything_below_it() {
+    let loaded = read(&sample_config(), &[]).unwrap();
+    let urls = loaded
+        .sources
+        .iter()
+        .find(|source| source.spec.reading.path.ends_with("adult/urls"))
+        .unwrap();
+    assert_eq!(urls.spec.name, "education/adult");
+    assert_eq!(urls.file.counts.kept, 2);
+    assert_eq!(flags(urls, "pages.example"), [RECORD_URLS]);
+    let host = name_key(SEED, b"pages.example").unwrap();
+    let page = url_key(host, path_hash(SEED, b"/adult/gallery"));
+    let found: Vec<u32> = urls
+        .with_key(page)
+        .iter()
+        .map(|record| record.flags)
+        .collect();
+    assert_eq!(found, [RECORD_SUFFIX]);
 }
 
 #[test]
