@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use filter_common::abi::{
     Class, LOCAL_ENDPOINT, POLICY_ALLOW_ONLY, POLICY_ENCRYPTED_DNS, Policy, Tiers,
 };
+use filter_common::limits::GRANT_SECONDS_MAX;
 use filter_common::lookup::url_len;
 use filter_common::name::name_key;
 use filter_common::reason::Reason;
@@ -156,6 +157,9 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
         .reason
         .map_or(Verdict::Pass, |reason| reason.verdict());
     let stops = verdict == Verdict::Block || verdict == Verdict::Warn;
+    if stops && book.config.portal.is_some() {
+        notes.extend(page_notes(&subject, verdict));
+    }
     Ok(Explanation {
         subject: canonical,
         org: organisation.id.clone(),
@@ -177,6 +181,23 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
         },
         notes,
     })
+}
+
+/// What a person gets to see where there is a portal.
+fn page_notes(subject: &Subject<'_>, verdict: Verdict) -> Vec<String> {
+    let mut notes = Vec::new();
+    if matches!(subject, Subject::Name { .. } | Subject::Url { .. }) {
+        notes.push(
+            "a request in plain HTTP is answered by a redirect to the portal's page".to_owned(),
+        );
+    }
+    if verdict == Verdict::Warn {
+        notes.push(format!(
+            "who reads the warning there and goes on gets past for {} minutes (pass_grant); which addresses did so is told nowhere",
+            GRANT_SECONDS_MAX / 60
+        ));
+    }
+    notes
 }
 
 /// What the profile makes of QUIC.

@@ -323,3 +323,19 @@ fn wrong_questions_are_told_apart() {
     assert!(ask("203.0.113.0/24", "school-1").contains("is a prefix"));
     assert!(ask("two words", "school-1").contains("not a host name"));
 }
+
+#[test]
+fn what_a_person_gets_to_see_is_told_where_there_is_a_portal() {
+    let mut everything = sample();
+    let told = |everything: &Everything, subject: &str| {
+        let notes = ask(everything, subject, "school-1", None).notes;
+        let has = |what: &str| notes.iter().any(|note| note.contains(what));
+        (has("redirect to the portal's page"), has("for 15 minutes"))
+    };
+    assert_eq!(told(&everything, "prize-draw.example"), (true, true));
+    assert_eq!(told(&everything, "forbidden.example"), (true, false));
+    assert_eq!(told(&everything, "203.0.113.66"), (false, false));
+    assert_eq!(told(&everything, "nobody.example"), (false, false));
+    everything.config.portal = None;
+    assert_eq!(told(&everything, "prize-draw.example"), (false, false));
+}
