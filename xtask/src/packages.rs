@@ -91,6 +91,8 @@ pub(crate) const TEST: &[Tool] = &[
     Tool("ip", "iproute2"),
     Tool("openssl", "openssl"),
     Tool("curl", "curl"),
+    Tool("kdig", "knot-dnsutils"),
+    Tool("dnsmasq", "dnsmasq-base"),
 ];
 /// Programs of the demo.
 pub(crate) const DEMO: &[Tool] = &[

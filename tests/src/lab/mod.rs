@@ -9,6 +9,7 @@ pub mod client;
 pub mod commands;
 pub mod daemon;
 pub mod device;
+pub mod dns_tools;
 pub mod namespace;
 pub mod nobody;
 pub mod pki;
