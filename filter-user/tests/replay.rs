@@ -13,7 +13,7 @@ use filter_common::name::name_key;
 use filter_common::verdict::Action;
 use filter_user::desired::{Desired, FlowSizes, Subject};
 use filter_user::kernel::{OBJECT, Seed};
-use filter_user::replay::{Options, Summary, run};
+use filter_user::replay::{Options, Replayer, Summary};
 
 const SEED: Seed = Seed(77);
 
@@ -80,6 +80,14 @@ impl Drop for File {
 }
 
 fn replayed(capture: &Capture, test: &str) -> Option<(Vec<serde_json::Value>, Summary)> {
+    replayed_by(&mut Replayer::default(), capture, test)
+}
+
+fn replayed_by(
+    replayer: &mut Replayer,
+    capture: &Capture,
+    test: &str,
+) -> Option<(Vec<serde_json::Value>, Summary)> {
     // SAFETY: a call without arguments that touches no memory.
     if unsafe { libc::geteuid() } != 0 || OBJECT.is_empty() {
         println!("skipped: not root, or built without the XDP program");
@@ -129,7 +137,8 @@ fn replayed(capture: &Capture, test: &str) -> Option<(Vec<serde_json::Value>, Su
         },
     };
     let mut out = Vec::new();
-    let summary = run(options, &(), &mut out, &mut |warning| panic!("{warning}")).unwrap();
+    let mut warn = |warning| panic!("{warning}");
+    let summary = replayer.run(options, &(), &mut out, &mut warn).unwrap();
     let rows = String::from_utf8(out).unwrap();
     Some((
         rows.lines()
@@ -242,4 +251,40 @@ fn a_port_used_again_after_a_pause_of_the_capture_is_a_new_flow() {
         reasons,
         ["pass_syn", "hold_syn", "pass_syn", "block_unified_name"]
     );
+}
+
+#[test]
+fn captures_by_one_load_of_the_program_do_not_meet() {
+    let hello = client_hello("www.blocked.example");
+    let (front, back) = hello.split_at(70);
+    let request = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
+    let source = [10, 0, 0, 1];
+    let capture = |segments: &[(u32, u8, &[u8])]| {
+        let mut capture = Capture::new();
+        for (seq, flags, payload) in segments {
+            capture.segment(1, source, 1000, *seq, *flags, payload);
+        }
+        capture
+    };
+    let (blocked, fine) = (request("blocked.example"), request("fine.example"));
+    // Each leaves what would change the next one's verdicts: half a hello, a flow, an ended connection.
+    let captures = [
+        capture(&[(99, SYN, &[]), (100, ACK, front)]),
+        capture(&[(170, ACK, back)]),
+        capture(&[(99, SYN, &[]), (100, ACK, &blocked)]),
+        capture(&[(100, ACK, &fine)]),
+        capture(&[(99, SYN, &[]), (100, ACK, &hello)]),
+        capture(&[(100, ACK, &fine), (99, SYN, &[]), (100, ACK, front)]),
+    ];
+    let mut replayer = Replayer::default();
+    let mut loads = std::collections::BTreeSet::new();
+    for (number, capture) in captures.iter().enumerate() {
+        let Some((alone, _)) = replayed(capture, "alone") else {
+            return;
+        };
+        let (after, _) = replayed_by(&mut replayer, capture, "after").unwrap();
+        assert_eq!(alone[1..], after[1..], "capture {number}");
+        loads.insert(after[0]["id"].as_u64().unwrap());
+    }
+    assert_eq!(loads.len(), 1, "{loads:?}");
 }

@@ -175,18 +175,6 @@ impl Gate {
         Ok(())
     }
 
-    /// Forgets all flows, and the counts of new ones.
-    pub fn clear_flows(&self) {
-        let rows = [
-            self.tables.flows.words(),
-            self.tables.hellos.words(),
-            self.tables.org_rates.words(),
-        ];
-        for word in rows.into_iter().flatten() {
-            word.store(0, std::sync::atomic::Ordering::Relaxed);
-        }
-    }
-
     /// Makes the program hold whatever would change a flow, as a hand-over does that started this
     /// many nanoseconds ago.
     pub fn set_drain(&self, age_ns: Option<u64>) {

@@ -59,7 +59,7 @@ impl Matrix {
     fn flow(&mut self, what: &str, stream: &[u8], cuts: &[usize], decisive: Option<usize>) {
         self.flows += 1;
         if self.flows.is_multiple_of(BATCH) {
-            self.gate.clear_flows();
+            self.gate.tables.forget_flows();
         }
         self.path.sport = 1_024 + (self.flows % 60_000) as u16;
         let first = (self.flows as u32).wrapping_mul(0x9e37_79b1);
@@ -240,7 +240,7 @@ fn second_part_first_never_completes_a_blocked_name() {
         for cut in offsets(hello.len()) {
             flows += 1;
             if flows.is_multiple_of(BATCH) {
-                gate.clear_flows();
+                gate.tables.forget_flows();
             }
             let path = Path {
                 sport: 1_024 + (flows % 60_000) as u16,
@@ -290,7 +290,7 @@ fn second_hello_cut_in_two() {
             {
                 flows += 1;
                 if flows.is_multiple_of(BATCH) {
-                    gate.clear_flows();
+                    gate.tables.forget_flows();
                 }
                 let path = Path {
                     sport: 1_024 + (flows % 60_000) as u16,
@@ -335,7 +335,7 @@ fn no_random_sender_gets_a_blocked_name_through() {
         };
         let first = random.bits() as u32;
         if number % 2_000 == 0 {
-            gate.clear_flows();
+            gate.tables.forget_flows();
         }
         if succeeds(&attempt, &path, first, |frame| gate.passes(frame).unwrap()) {
             lost.push(format!("{number}: {}", describe(&attempt)));

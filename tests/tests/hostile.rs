@@ -53,7 +53,7 @@ impl Both {
     }
 
     fn forget_flows(&mut self) {
-        self.gate.clear_flows();
+        self.gate.tables.forget_flows();
         let fresh = Twin::new(&cases::world().desired(SEED), SMALL, SEED);
         self.twin.keep_flows_of(&fresh);
     }

@@ -117,7 +117,7 @@ fn compare(twin: &mut Twin, step: &Step, ran: &Ran) -> Option<String> {
 }
 
 fn run_case(gate: &mut Gate, case: &Case) -> Vec<String> {
-    gate.clear_flows();
+    gate.tables.forget_flows();
     gate.apply(&case.setup).unwrap();
     gate.set_drain(case.drain);
     gate.set_grants(&case.grants);

@@ -119,7 +119,7 @@ fn kernel_decides_as_the_naive_reference() {
     let mut compared = Compared::default();
     for seed in seeds(KERNEL_WORLDS) {
         let mut world = World::new(seed);
-        gate.clear_flows();
+        gate.tables.forget_flows();
         gate.apply(&world.setup).unwrap();
         for _ in 0..FLOWS {
             for shot in world.flow() {

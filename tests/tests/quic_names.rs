@@ -235,7 +235,7 @@ fn the_verdict_on_the_name_is_that_of_tcp() {
                 sport: path.sport,
                 ..path.clone()
             };
-            line.gate.clear_flows();
+            line.gate.tables.forget_flows();
             line.gate.tables.quic_flows.clear();
             line.inspector = Inspector::new();
             line.gate.run(&tcp.syn(1_000)).unwrap();

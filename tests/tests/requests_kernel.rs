@@ -56,7 +56,7 @@ impl Matrix {
     fn flow(&mut self, what: &str, stream: &Stream, cuts: &[usize]) {
         self.flows += 1;
         if self.flows.is_multiple_of(BATCH) {
-            self.gate.clear_flows();
+            self.gate.tables.forget_flows();
         }
         self.path.sport = 1_024 + (self.flows % 60_000) as u16;
         let first = (self.flows as u32).wrapping_mul(0x9e37_79b1);

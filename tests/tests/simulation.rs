@@ -132,7 +132,7 @@ fn honest_clients_on_a_lossy_path() {
     let (mut starved, mut delivered, mut stopped) = (0, 0, 0);
     for number in 0..count {
         if number % 300 == 0 {
-            gate.clear_flows();
+            gate.tables.forget_flows();
         }
         let (hello, blocked) = &hellos[number % hellos.len()];
         let mut cuts: Vec<usize> = (0..random.below(4))

@@ -124,6 +124,14 @@ impl<T: Pod> Array<T> {
         }
     }
 
+    /// Writes zero to every word that holds something else.
+    pub fn zero(&self) {
+        let used = |word: &&AtomicU64| word.load(Ordering::Relaxed) != 0;
+        for word in self.words().iter().filter(used) {
+            word.store(0, Ordering::Release);
+        }
+    }
+
     /// The words of one row.
     #[must_use]
     pub fn row_words(&self, row: u32) -> Option<&[AtomicU64]> {

@@ -231,6 +231,16 @@ impl Tables {
         self.control.set(0, control);
     }
 
+    /// Forgets all flows, with their unfinished messages, and the counts of new ones. Verdicts on QUIC
+    /// stay, and so does `DEAD`, which says nothing of a flow that is forgotten. For tables that no
+    /// packets run through.
+    pub fn forget_flows(&self) {
+        self.flows.zero();
+        self.flow_tags.zero();
+        self.hellos.zero();
+        self.org_rates.zero();
+    }
+
     /// Fills the control row of fresh tables.
     pub fn initialise(&self, seed: Seed) {
         self.set_control(Control {

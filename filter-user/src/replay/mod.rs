@@ -5,6 +5,7 @@
 mod capture;
 mod frame;
 mod headers;
+mod loaded;
 mod row;
 mod segment;
 
@@ -17,7 +18,6 @@ use std::path::{Path, PathBuf};
 use filter_common::abi::{Control, Outcome, Policy};
 use filter_common::limits::{IDLE_MS, NAME_PAD, ORGS_MAX};
 use filter_common::name::org_id_key;
-use filter_common::org::PAGE_WORDS;
 use filter_common::verdict::Action;
 use ipnet::IpNet;
 
@@ -29,14 +29,13 @@ use crate::desired::{Desired, FlowSizes, InterfaceRow, MplsReply, Organisation};
 use crate::inspect::copy::Copy;
 use crate::inspect::{Inspector, answer};
 use crate::kernel::error::KernelError;
-use crate::kernel::quic::{self, Copies};
+use crate::kernel::quic::Copies;
 use crate::kernel::run::{FRAME_MIN, Runner, XDP_DROP, XDP_TX};
-use crate::kernel::{Generation, Grace, OBJECT, Seed, Sizes};
+use crate::kernel::{Generation, Seed};
+use loaded::Loaded;
 
 /// Interface that frames of a test run come from: the loopback.
 const IFINDEX: u32 = 1;
-/// IPv4 /16s that the sources of a capture may lie in: a page of 128 KiB for each, a gibibyte in all.
-const PAGES_MAX: u32 = 8192;
 
 /// What to replay, and how.
 #[derive(Clone, Debug)]
@@ -109,40 +108,63 @@ pub fn run(
     out: &mut dyn Write,
     warn: &mut dyn FnMut(String),
 ) -> Result<Summary, ReplayError> {
-    let Options {
-        file,
-        mut desired,
-        seed,
-        interface,
-        flows,
-        ..
-    } = options;
-    desired.interfaces = vec![loopback(interface)];
-    desired.realms = desired.realms.max(1);
-    // The clock of a capture does not run here: its flows all come in one second.
-    desired.syn_limit = u32::MAX;
-    if options.enrol_all_sources {
-        enrol_sources(&file, &mut desired, options.source_policy, warn)?;
+    Replayer::default().run(options, names, out, warn)
+}
+
+/// Replays captures one after another. The program is loaded, and so verified, for the first of them,
+/// and anew only where its maps do not take the next; no capture meets what another left.
+#[derive(Debug, Default)]
+pub struct Replayer {
+    loaded: Option<Loaded>,
+}
+
+impl Replayer {
+    /// As [`run`].
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn run(
+        &mut self,
+        options: Options,
+        names: &dyn Names,
+        out: &mut dyn Write,
+        warn: &mut dyn FnMut(String),
+    ) -> Result<Summary, ReplayError> {
+        let Options {
+            file,
+            mut desired,
+            seed,
+            interface,
+            flows,
+            ..
+        } = options;
+        desired.interfaces = vec![loopback(interface)];
+        desired.realms = desired.realms.max(1);
+        // The clock of a capture does not run here: its flows all come in one second.
+        desired.syn_limit = u32::MAX;
+        if options.enrol_all_sources {
+            enrol_sources(&file, &mut desired, options.source_policy, warn)?;
+        }
+        let loaded = Loaded::again(self.loaded.take(), &desired, flows, seed)?;
+        let Loaded {
+            generation, copies, ..
+        } = self.loaded.insert(loaded);
+        let organisations = organisation_names(generation, &desired);
+        let output = row::Output::new(out, names, &organisations, options.json, options.all);
+        let mut replay = Replay {
+            generation,
+            copies,
+            inspector: Inspector::new(),
+            runner: generation.runner()?,
+            output,
+            seen: HashMap::new(),
+            summary: Summary::default(),
+        };
+        replay.output.program(&generation.facts())?;
+        for_each_frame(&file, warn, |frame, warn| replay.frame(&frame, warn))?;
+        replay.output.end()?;
+        Ok(replay.summary)
     }
-    let generation = generation(&desired, flows, seed)?;
-    let organisations = organisation_names(&generation, &desired);
-    let output = row::Output::new(out, names, &organisations, options.json, options.all);
-    let runner = generation.runner()?;
-    // Whoever reads the copies is here, in line, for as long as the capture lasts.
-    quic::watch(&generation.tables().quic_watch, u64::MAX, u32::MAX);
-    let mut replay = Replay {
-        generation: &generation,
-        copies: Copies::open(generation.maps())?,
-        inspector: Inspector::new(),
-        runner,
-        output,
-        seen: HashMap::new(),
-        summary: Summary::default(),
-    };
-    replay.output.program(&generation.facts())?;
-    for_each_frame(&file, warn, |frame, warn| replay.frame(&frame, warn))?;
-    replay.output.end()?;
-    Ok(replay.summary)
 }
 
 /// The loopback in place of `interface`.
@@ -161,22 +183,6 @@ fn loopback(interface: Option<InterfaceRow>) -> InterfaceRow {
         organisations: true,
         ..row
     }
-}
-
-/// A generation of its own, with room for more pages than a live one may have.
-fn generation(desired: &Desired, flows: FlowSizes, seed: Seed) -> Result<Generation, KernelError> {
-    let sizes = Sizes::measure(desired, flows);
-    let pages = sizes.org4_page_words / PAGE_WORDS;
-    if pages > PAGES_MAX {
-        return Err(KernelError::OverLimit {
-            what: "IPv4 /16s with organisations",
-            wanted: u64::from(pages),
-            limit: u64::from(PAGES_MAX),
-        });
-    }
-    let generation = Generation::new(OBJECT, &sizes, seed)?;
-    generation.apply(None, desired, Grace::None)?;
-    Ok(generation)
 }
 
 /// Ids of the organisations by their number.
@@ -285,7 +291,7 @@ fn dns_name(frame: &[u8], outcome: &Outcome) -> Option<String> {
 /// A replay under way.
 struct Replay<'a> {
     generation: &'a Generation,
-    copies: Copies,
+    copies: &'a mut Copies,
     inspector: Inspector,
     runner: Runner<'a>,
     output: row::Output<'a>,
