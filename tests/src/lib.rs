@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod cases;
+pub mod corpus;
 pub mod demo;
 pub mod dns;
 pub mod draw;
