@@ -7,9 +7,10 @@
 )]
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
-use schoolgate_tests::lab::daemon::{CONFIG, program_or_skip};
+use schoolgate_tests::lab::daemon::{CONFIG, Daemon, program_or_skip};
 use schoolgate_tests::lab::quic::{Ended, Quic};
 use schoolgate_tests::lab::scene::{ALLOWED, EXACT, ORGANISATION, Scene, config};
 use schoolgate_tests::lab::topology::{
@@ -29,6 +30,15 @@ fn ask(quic: &Quic, scene: &Scene, to: IpAddr, name: &str) -> Ended {
         .unwrap()
 }
 
+/// The daemon, and a server of QUIC on the internet's side.
+fn serving(program: &Path) -> (Scene, Daemon, Quic) {
+    let (scene, daemon) = Scene::start(program).unwrap();
+    let quic = Quic::new().unwrap();
+    quic.serve(&scene.topology.internet, 443, &scene.authority, ALLOWED)
+        .unwrap();
+    (scene, daemon, quic)
+}
+
 /// Names that the server completed a connection for, asked for by the school.
 fn of_school(quic: &Quic) -> Vec<String> {
     let school = [IpAddr::from(SCHOOL4), IpAddr::from(SCHOOL6)];
@@ -44,10 +54,7 @@ fn names_are_read_and_who_is_stopped_is_told_at_once() {
     let Some(program) = program_or_skip("daemon_quic") else {
         return;
     };
-    let (scene, _daemon) = Scene::start(&program).unwrap();
-    let quic = Quic::new().unwrap();
-    quic.serve(&scene.topology.internet, 443, &scene.authority, ALLOWED)
-        .unwrap();
+    let (scene, _daemon, quic) = serving(&program);
     for to in SERVERS {
         assert_eq!(ask(&quic, &scene, to, ALLOWED), Ended::Answered, "{to}");
         assert_eq!(ask(&quic, &scene, to, EXACT), Ended::Negotiated, "{to}");
@@ -89,10 +96,7 @@ fn without_the_daemon_clients_are_told_to_use_tcp_and_the_next_daemon_reads_agai
     let Some(program) = program_or_skip("daemon_quic") else {
         return;
     };
-    let (scene, daemon) = Scene::start(&program).unwrap();
-    let quic = Quic::new().unwrap();
-    quic.serve(&scene.topology.internet, 443, &scene.authority, ALLOWED)
-        .unwrap();
+    let (scene, daemon, quic) = serving(&program);
     assert_eq!(ask(&quic, &scene, SERVER4.into(), ALLOWED), Ended::Answered);
     daemon.kill();
     let told = || {

@@ -100,6 +100,11 @@ fn hello(
         .collect()
 }
 
+/// Sends a hello in one datagram.
+fn whole(line: &mut Line, path: &Path, sender: &Sender, stream: &[u8]) -> Vec<Met> {
+    hello(line, path, sender, stream, &[vec![0..stream.len()]])
+}
+
 /// The verdict that a name met, by the datagram that completed it.
 fn verdict(met: &[Met]) -> (Reason, Option<String>) {
     let found: Vec<&Finding> = met.iter().filter_map(|met| met.finding.as_ref()).collect();
@@ -246,13 +251,7 @@ fn the_verdict_on_the_name_is_that_of_tcp() {
                 .outcome
                 .unwrap();
             let stream = client_hello(&name);
-            let met = hello(
-                &mut line,
-                &path,
-                &Sender::default(),
-                &stream,
-                &[vec![0..stream.len()]],
-            );
+            let met = whole(&mut line, &path, &Sender::default(), &stream);
             let over_quic = met[0].finding.as_ref().unwrap().verdict;
             let plain = |reason: u32| {
                 if reason == Reason::PassHelloName.number() {
@@ -356,7 +355,7 @@ fn what_hides_a_name_opens_nothing() {
     // Another hello on an allowed flow, under another connection id and under the same.
     for (at, second) in [(1, &other), (2, &sender)] {
         let path = cases::path(15, 200 + at);
-        let met = hello(&mut line, &path, &sender, &fine, &[vec![0..fine.len()]]);
+        let met = whole(&mut line, &path, &sender, &fine);
         assert_eq!(verdict(&met).0, Reason::PassQuicName);
         hello(
             &mut line,
@@ -394,29 +393,17 @@ fn no_name_and_no_hello_open_nothing_that_asks_for_one() {
     hello(&mut line, &path, &sender, &bad, &[vec![0..100]]);
     assert_eq!(line.send(&handshake(&path)).reason, Reason::RefuseQuic);
     let path = cases::path(15, 212);
-    let met = hello(&mut line, &path, &sender, &[2; 300], &[vec![0..300]]);
+    let met = whole(&mut line, &path, &sender, &[2; 300]);
     assert_eq!(verdict(&met).0, Reason::FallbackQuicUnread);
     // No name at all: allowed, but for a profile that asks for one.
     let nameless = Hello::default().handshake();
     let path = cases::path(15, 213);
-    let met = hello(
-        &mut line,
-        &path,
-        &sender,
-        &nameless,
-        &[vec![0..nameless.len()]],
-    );
+    let met = whole(&mut line, &path, &sender, &nameless);
     assert_eq!(verdict(&met), (Reason::PassQuicName, None));
     let mut only = inspecting();
     only.schools[0].profile.allow_only = true;
     let mut line = Line::new(&only);
-    let met = hello(
-        &mut line,
-        &path,
-        &sender,
-        &nameless,
-        &[vec![0..nameless.len()]],
-    );
+    let met = whole(&mut line, &path, &sender, &nameless);
     assert_eq!(verdict(&met), (Reason::BlockAllowOnly, None));
 }
 

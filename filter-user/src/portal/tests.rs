@@ -179,24 +179,13 @@ fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
 /// Everything that a visitor can be shown.
 fn targets(stage: &Stage) -> Vec<(&'static str, String, u16)> {
     let own = |target: String, status| (OWN, target, status);
+    let blocked = |name, reason, status| own(stage.sent("b", name, 1, reason), status);
     let host = |host, status| (host, "/any/path?x=<y>".to_owned(), status);
     vec![
-        own(
-            stage.sent("b", "forbidden.example", 1, Reason::BlockUnifiedName),
-            451,
-        ),
-        own(
-            stage.sent("b", "drugs.example", 1, Reason::BlockNsorName),
-            403,
-        ),
-        own(
-            stage.sent("b", "play.example", 1, Reason::BlockNsorName),
-            403,
-        ),
-        own(
-            stage.sent("b", "203.0.113.66", 1, Reason::BlockUnifiedAddress),
-            451,
-        ),
+        blocked("forbidden.example", Reason::BlockUnifiedName, 451),
+        blocked("drugs.example", Reason::BlockNsorName, 403),
+        blocked("play.example", Reason::BlockNsorName, 403),
+        blocked("203.0.113.66", Reason::BlockUnifiedAddress, 451),
         own(
             stage.sent("w", "203.0.113.0/28", 1, Reason::WarnAddress),
             403,

@@ -247,6 +247,23 @@ fn syn_cases(rig: &Rig) -> Result<Vec<Case>> {
     ])
 }
 
+/// A frame with a `name`: always the same one, whose keys the caches hold, and one whose letters change
+/// with each run.
+fn hot_and_cold(
+    path: &'static str,
+    budget: u32,
+    frame: Vec<u8>,
+    plan: Plan,
+    name: &str,
+    reason: Reason,
+) -> Result<[Case; 2]> {
+    let cold = plan.letters(name_at(&frame, name)?);
+    Ok([
+        case(path, "hot", budget, frame.clone(), Some(plan), Some(reason)),
+        case(path, "cold", budget, frame, Some(cold), Some(reason)),
+    ])
+}
+
 fn hello_cases(rig: &Rig) -> Result<Vec<Case>> {
     let device_path = path(5003);
     let blocked = format!("aaaaaaaa.{BLOCKED}");
@@ -262,16 +279,7 @@ fn hello_cases(rig: &Rig) -> Result<Vec<Case>> {
     ] {
         let frame = device_path.data(FIRST, &Hello::named(name).bytes());
         let (plan, _) = state_after(rig, &[device_path.syn(FIRST)])?;
-        let cold = plan.letters(name_at(&frame, name)?);
-        cases.push(case(
-            path,
-            "hot",
-            budget,
-            frame.clone(),
-            Some(plan),
-            Some(reason),
-        ));
-        cases.push(case(path, "cold", budget, frame, Some(cold), Some(reason)));
+        cases.extend(hot_and_cold(path, budget, frame, plan, name, reason)?);
     }
     Ok(cases)
 }
@@ -380,16 +388,7 @@ fn http_cases(rig: &Rig) -> Result<Vec<Case>> {
         } else {
             plan
         };
-        let cold = plan.letters(name_at(&frame, name)?);
-        cases.push(case(
-            path,
-            "hot",
-            budget,
-            frame.clone(),
-            Some(plan),
-            Some(reason),
-        ));
-        cases.push(case(path, "cold", budget, frame, Some(cold), Some(reason)));
+        cases.extend(hot_and_cold(path, budget, frame, plan, name, reason)?);
     }
     Ok(cases)
 }
