@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
 
-use crate::frame_reader::{check_turned, check_udp, read};
+use crate::frame_reader::{read, turned_datagrams};
 use crate::frames::Path;
 
 /// Types that the tables ask for.
@@ -137,15 +137,8 @@ pub fn check_datagram(
     reply: &[u8],
     labels: &[u32],
 ) -> Result<(Vec<u8>, Vec<u8>), String> {
-    let (asked, answer) = (read(request)?, read(reply)?);
+    let (theirs, ours) = turned_datagrams(request, reply, labels)?;
     let same = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
-    check_turned(&asked, &answer, labels)?;
-    same("is no UDP", answer.protocol == 17)?;
-    same("has padding", answer.padding == 0)?;
-    let (theirs, ours) = (&asked.content, &answer.content);
-    let ports = ours.get(..2) == theirs.get(2..4) && ours.get(2..4) == theirs.get(..2);
-    same("ports are not swapped", ports)?;
-    check_udp(&answer.source, &answer.destination, ours)?;
     let query = theirs.get(8..).unwrap_or_default();
     let message = ours.get(8..).unwrap_or_default();
     same("identifier differs", message.get(..2) == query.get(..2))?;

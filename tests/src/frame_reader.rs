@@ -270,7 +270,7 @@ impl Seen {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_turned(asked: &Seen, answer: &Seen, labels: &[u32]) -> Result<(), String> {
+fn check_turned(asked: &Seen, answer: &Seen, labels: &[u32]) -> Result<(), String> {
     let same = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
     same(
         "MAC addresses are not swapped",
@@ -287,7 +287,7 @@ pub fn check_turned(asked: &Seen, answer: &Seen, labels: &[u32]) -> Result<(), S
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_udp(source: &IpAddr, destination: &IpAddr, datagram: &[u8]) -> Result<(), String> {
+fn check_udp(source: &IpAddr, destination: &IpAddr, datagram: &[u8]) -> Result<(), String> {
     let told = datagram
         .get(4..6)
         .and_then(|len| len.first_chunk::<2>())
@@ -305,20 +305,51 @@ pub fn check_udp(source: &IpAddr, destination: &IpAddr, datagram: &[u8]) -> Resu
     Ok(())
 }
 
+/// The segments of a request and of an answer to it, which goes back by the same way.
+fn turned_segments(
+    request: &[u8],
+    reply: &[u8],
+    labels: &[u32],
+) -> Result<(Segment, Segment), String> {
+    let (asked, answer) = (read(request)?, read(reply)?);
+    let (theirs, ours) = (asked.segment()?, answer.segment()?);
+    check_turned(&asked, &answer, labels)?;
+    if (ours.sport, ours.dport) != (theirs.dport, theirs.sport) {
+        return Err("ports are not swapped".to_owned());
+    }
+    Ok((theirs, ours))
+}
+
+/// The datagrams of a request and of an answer to it, each with its UDP header: the answer's is sound,
+/// and goes back by the same way with `labels`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn turned_datagrams(
+    request: &[u8],
+    reply: &[u8],
+    labels: &[u32],
+) -> Result<(Vec<u8>, Vec<u8>), String> {
+    let (asked, answer) = (read(request)?, read(reply)?);
+    let same = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
+    check_turned(&asked, &answer, labels)?;
+    same("is no UDP", answer.protocol == 17)?;
+    same("has padding", answer.padding == 0)?;
+    let (theirs, ours) = (asked.content, answer.content);
+    let ports = ours.get(..2) == theirs.get(2..4) && ours.get(2..4) == theirs.get(..2);
+    same("ports are not swapped", ports)?;
+    check_udp(&answer.source, &answer.destination, &ours)?;
+    Ok((theirs, ours))
+}
+
 /// Checks a reset: an answer to `request` that a stock TCP takes, in the same encapsulation, with
 /// `labels` instead of the request's.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn check_reset(request: &[u8], reply: &[u8], labels: &[u32]) -> Result<(), String> {
-    let (asked, answer) = (read(request)?, read(reply)?);
-    let (theirs, ours) = (asked.segment()?, answer.segment()?);
+    let (theirs, ours) = turned_segments(request, reply, labels)?;
     let same = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
-    check_turned(&asked, &answer, labels)?;
-    same(
-        "ports are not swapped",
-        (ours.sport, ours.dport) == (theirs.dport, theirs.sport),
-    )?;
     same("has a payload", ours.payload.is_empty())?;
     same("is no reset", ours.flags & RST != 0)?;
     let len = u32::try_from(theirs.payload.len()).map_err(|error| error.to_string())?;
@@ -353,14 +384,8 @@ pub fn check_reset(request: &[u8], reply: &[u8], labels: &[u32]) -> Result<(), S
 /// # Errors
 /// What is wrong with it.
 pub fn check_redirect(request: &[u8], reply: &[u8], labels: &[u32]) -> Result<String, String> {
-    let (asked, answer) = (read(request)?, read(reply)?);
-    let (theirs, ours) = (asked.segment()?, answer.segment()?);
+    let (theirs, ours) = turned_segments(request, reply, labels)?;
     let same = |what: &str, holds: bool| if holds { Ok(()) } else { Err(what.to_owned()) };
-    check_turned(&asked, &answer, labels)?;
-    same(
-        "ports are not swapped",
-        (ours.sport, ours.dport) == (theirs.dport, theirs.sport),
-    )?;
     same("does not end the stream", ours.flags & FIN != 0)?;
     same("is a reset", ours.flags & (RST | SYN) == 0)?;
     same("is not the next byte", ours.seq == theirs.ack)?;
