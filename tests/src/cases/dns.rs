@@ -6,9 +6,9 @@ use filter_common::reason::Reason;
 use filter_common::verdict::Action;
 use filter_user::desired::{MplsReply, PortalAddresses};
 
-use super::{Case, Want, path, world, world_with};
+use super::{Case, Want, links, path, world, world_with};
 use crate::dns::{Query, Told, kind, resolver};
-use crate::frames::{Extension, Path, TPID_CUSTOMER, TPID_PROVIDER};
+use crate::frames::Path;
 use crate::reference::Entry;
 use crate::setup::Setup;
 
@@ -211,26 +211,13 @@ fn unsound() -> Vec<Case> {
 
 fn encapsulations() -> Vec<Case> {
     let base = resolver(path(TABLE, 50));
-    let six = Path {
-        sport: base.sport,
-        dport: 53,
-        ..Path::between("fd01::5", "2001:db8::53")
-    };
-    let mut options = base.clone();
-    options.ip_options = vec![1; 12];
-    let mut tagged = six.clone();
-    tagged.tags = vec![(TPID_PROVIDER, 7), (TPID_CUSTOMER, 5)];
-    let mut session = base.clone();
-    session.pppoe = Some(9);
-    let mut extended = six.clone();
-    extended.extensions = vec![Extension::Destination(8)];
     let mut labelled = base.clone();
     labelled.labels = vec![100, 200];
     let query = Query::of("www.unified.example", kind::AAAA)
         .with_edns(&[(10, COOKIE)])
         .bytes();
     let mut plain = case("queries in every encapsulation");
-    for path in [base.clone(), six, options, tagged, session, extended] {
+    for path in links::carried(&base) {
         plain = plain.then(path.udp(&query), answered(Told::V6(V6)));
     }
     let mut setup = with_portal(world());

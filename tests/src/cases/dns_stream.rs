@@ -8,6 +8,7 @@
 use filter_common::reason::Reason;
 use filter_common::verdict::Action;
 
+use super::http::{ended, part, stream_on};
 use super::{Case, FIRST, Want, path, world};
 use crate::dns::{Query, kind};
 use crate::frames::Path;
@@ -39,25 +40,8 @@ fn passes() -> Want {
     Want::of(Reason::PassDnsName)
 }
 
-fn part() -> Want {
-    Want::of(Reason::PassRequestPart)
-}
-
-fn ended() -> Want {
-    Want::of(Reason::RefuseEnded).by(Action::Reset)
-}
-
 fn stream(what: &str, number: u16, payloads: &[(&[u8], Want)]) -> Case {
-    let path = to_resolver(number);
-    let mut case = Case::new(what)
-        .in_setup(super::http::with_page(world()))
-        .then(path.syn(FIRST), Want::of(Reason::PassSyn));
-    let mut seq = FIRST;
-    for (payload, want) in payloads {
-        case = case.then(path.data(seq, payload), want.clone());
-        seq = seq.wrapping_add(payload.len() as u32);
-    }
-    case
+    stream_on(&to_resolver(number), what, world(), payloads)
 }
 
 /// A query cut at `at`: the segment with the question's last byte decides.

@@ -49,26 +49,26 @@ pub(super) fn passes() -> Want {
     Want::of(Reason::PassRequestName)
 }
 
-fn part() -> Want {
+pub(super) fn part() -> Want {
     Want::of(Reason::PassRequestPart)
 }
 
-fn ended() -> Want {
+pub(super) fn ended() -> Want {
     Want::of(Reason::RefuseEnded).by(Action::Reset)
 }
 
 /// A connection whose first segment is `payload`.
 pub(super) fn one(what: &str, number: u16, setup: Setup, payload: &[u8], want: Want) -> Case {
-    let path = path(TABLE, number);
-    Case::new(what)
-        .in_setup(with_page(setup))
-        .then(path.syn(FIRST), Want::of(Reason::PassSyn))
-        .then(path.data(FIRST, payload), want)
+    stream(what, number, setup, &[(payload, want)])
 }
 
 /// A connection that carries these payloads one behind the other.
 fn stream(what: &str, number: u16, setup: Setup, payloads: &[(&[u8], Want)]) -> Case {
-    let path = path(TABLE, number);
+    stream_on(&path(TABLE, number), what, setup, payloads)
+}
+
+/// The same on this path.
+pub(super) fn stream_on(path: &Path, what: &str, setup: Setup, payloads: &[(&[u8], Want)]) -> Case {
     let mut case = Case::new(what)
         .in_setup(with_page(setup))
         .then(path.syn(FIRST), Want::of(Reason::PassSyn));

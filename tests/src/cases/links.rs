@@ -7,7 +7,7 @@ use filter_common::verdict::Action;
 use filter_user::desired::MplsReply;
 
 use super::{Case, FIRST, Want, path, world};
-use crate::frames::{Path, TPID_CUSTOMER, TPID_OLD, TPID_PROVIDER};
+use crate::frames::{Extension, Path, TPID_CUSTOMER, TPID_OLD, TPID_PROVIDER};
 use crate::hello::Hello;
 use crate::setup::{School, Setup};
 
@@ -61,6 +61,28 @@ pub fn in_ipv6(path: &Path) -> Path {
         destination: six.destination,
         ..path.clone()
     }
+}
+
+/// A datagram's path as it is carried: plain, by IPv6, behind IP options and extension headers, in two and
+/// three tags, and in a PPPoE session.
+pub(super) fn carried(base: &Path) -> Vec<Path> {
+    let six = Path {
+        sport: base.sport,
+        dport: base.dport,
+        ..Path::between("fd01::5", "2001:db8::53")
+    };
+    let tags = [(TPID_PROVIDER, 7), (TPID_CUSTOMER, 5), (TPID_CUSTOMER, 6)];
+    let mut options = base.clone();
+    options.ip_options = vec![1; 12];
+    let mut tagged = six.clone();
+    tagged.tags = tags[..2].to_vec();
+    let mut three = base.clone();
+    three.tags = tags.to_vec();
+    let mut session = base.clone();
+    session.pppoe = Some(9);
+    let mut extended = six.clone();
+    extended.extensions = vec![Extension::Destination(8)];
+    vec![base.clone(), six, options, tagged, three, session, extended]
 }
 
 fn combinations() -> Vec<Case> {

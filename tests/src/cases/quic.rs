@@ -6,8 +6,8 @@ use filter_common::verdict::{Action, Verdict};
 use filter_user::config::Quic;
 use filter_user::desired::MplsReply;
 
-use super::{Case, QuicVerdict, Want, path, world, world_with};
-use crate::frames::{Extension, Path, TPID_CUSTOMER, TPID_PROVIDER, protocol};
+use super::{Case, QuicVerdict, Want, links, path, world, world_with};
+use crate::frames::{Path, protocol};
 use crate::quic::{Long, Type, V1, V2};
 use crate::reference::{Entry, Tier};
 use crate::setup::Setup;
@@ -265,25 +265,11 @@ fn fragments() -> Vec<Case> {
 
 fn encapsulations() -> Vec<Case> {
     let base = to_port(70, 443);
-    let six = Path {
-        sport: base.sport,
-        ..Path::between("fd01::5", "2001:db8::53")
-    };
-    let mut options = base.clone();
-    options.ip_options = vec![1; 12];
-    let mut tagged = six.clone();
-    tagged.tags = vec![(TPID_PROVIDER, 7), (TPID_CUSTOMER, 5)];
-    let mut three = base.clone();
-    three.tags = vec![(TPID_PROVIDER, 7), (TPID_CUSTOMER, 5), (TPID_CUSTOMER, 6)];
-    let mut session = base.clone();
-    session.pppoe = Some(9);
-    let mut extended = six.clone();
-    extended.extensions = vec![Extension::Destination(8)];
     let mut labelled = base.clone();
     labelled.labels = vec![100, 200];
     let initial = Long::default().bytes();
     let mut plain = Case::new("QUIC in every encapsulation");
-    for path in [base, six, options, tagged, three, session, extended] {
+    for path in links::carried(&base) {
         plain = plain.then(path.udp(&initial), turned());
     }
     let answering = |reply| Setup {
