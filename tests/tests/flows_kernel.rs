@@ -4,7 +4,6 @@
 #![expect(
     clippy::cast_possible_truncation,
     clippy::indexing_slicing,
-    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test: what does not fit is a failure, which a panic shows"
 )]
@@ -25,69 +24,9 @@ use schoolgate_tests::frames::Path;
 use schoolgate_tests::gate::{Gate, SMALL, scaled, stay_on};
 use schoolgate_tests::hello::Hello;
 use schoolgate_tests::lab::root_or_skip;
+use schoolgate_tests::matrix::{BATCH, Matrix, ROOMY};
 use schoolgate_tests::setup::{School, Setup};
-use schoolgate_tests::split::{ALLOWED, BLOCKED, check, decisive, hellos, in_records, segments};
-
-/// Flows between two emptyings of the flow tables: blocked ones stay unfinished in them.
-const BATCH: usize = 2_000;
-/// Tables in which no set fills up with that many flows.
-const ROOMY: FlowSizes = FlowSizes {
-    flows: 65_536,
-    hellos: 16_384,
-};
-
-/// Sends flows one after another, each on ports of its own, and gathers what is wrong.
-struct Matrix {
-    gate: Gate,
-    path: Path,
-    flows: usize,
-    wrong: Vec<String>,
-}
-
-impl Matrix {
-    fn new() -> Matrix {
-        let mut gate = Gate::new(ROOMY).unwrap();
-        gate.apply(&world()).unwrap();
-        Matrix {
-            gate,
-            path: Path::default(),
-            flows: 0,
-            wrong: Vec::new(),
-        }
-    }
-
-    fn flow(&mut self, what: &str, stream: &[u8], cuts: &[usize], decisive: Option<usize>) {
-        self.flows += 1;
-        if self.flows.is_multiple_of(BATCH) {
-            self.gate.tables.forget_flows();
-        }
-        self.path.sport = 1_024 + (self.flows % 60_000) as u16;
-        let first = (self.flows as u32).wrapping_mul(0x9e37_79b1);
-        let gate = &self.gate;
-        let parts = segments(stream, cuts);
-        let found = check(&self.path, first, &parts, decisive, |frame| {
-            gate.passes(frame).unwrap()
-        });
-        self.wrong
-            .extend(found.map(|text| format!("{what}: {text}")));
-    }
-
-    fn end(self) {
-        println!("{} flows", self.flows);
-        let shown = self
-            .wrong
-            .iter()
-            .take(10)
-            .cloned()
-            .collect::<Vec<_>>()
-            .join("\n");
-        assert!(
-            self.wrong.is_empty(),
-            "{} wrong:\n{shown}",
-            self.wrong.len()
-        );
-    }
-}
+use schoolgate_tests::split::{ALLOWED, BLOCKED, decisive, hellos, in_records};
 
 /// Every `step`th number below `end`, from 1; the step grows where random cases are to be fewer.
 fn offsets(end: usize) -> Vec<usize> {
@@ -104,7 +43,7 @@ fn hello_cut_in_two_at_every_offset() {
     if !root_or_skip("hello_cut_in_two_at_every_offset") {
         return;
     }
-    let mut matrix = Matrix::new();
+    let mut matrix = Matrix::new(&world());
     for six in [false, true] {
         matrix.path = if six {
             links::in_ipv6(&Path::default())
@@ -113,9 +52,9 @@ fn hello_cut_in_two_at_every_offset() {
         };
         for (number, (hello, blocked)) in hellos().iter().enumerate() {
             let end = of(*blocked, hello);
-            matrix.flow(&format!("hello {number} whole"), hello, &[], end);
+            matrix.flow(format_args!("hello {number} whole"), hello, &[], end);
             for cut in offsets(hello.len()) {
-                matrix.flow(&format!("hello {number} at {cut}"), hello, &[cut], end);
+                matrix.flow(format_args!("hello {number} at {cut}"), hello, &[cut], end);
             }
         }
     }
@@ -127,7 +66,7 @@ fn hello_cut_in_two_in_every_encapsulation() {
     if !root_or_skip("hello_cut_in_two_in_every_encapsulation") {
         return;
     }
-    let mut matrix = Matrix::new();
+    let mut matrix = Matrix::new(&world());
     let blocked = Hello {
         position: 3,
         ..Hello::named(BLOCKED)
@@ -149,14 +88,14 @@ fn hello_cut_in_two_in_every_encapsulation() {
             let what = format!("{:x?} {:?} {:?}", link.tags, link.labels, link.pppoe);
             for cut in offsets(blocked.len()) {
                 matrix.flow(
-                    &format!("{what} at {cut}"),
+                    format_args!("{what} at {cut}"),
                     &blocked,
                     &[cut],
                     of(true, &blocked),
                 );
             }
             for cut in offsets(allowed.len()).into_iter().step_by(7) {
-                matrix.flow(&format!("{what} at {cut}"), &allowed, &[cut], None);
+                matrix.flow(format_args!("{what} at {cut}"), &allowed, &[cut], None);
             }
         }
     }
@@ -168,14 +107,14 @@ fn hello_in_records_cut_at_every_offset() {
     if !root_or_skip("hello_in_records_cut_at_every_offset") {
         return;
     }
-    let mut matrix = Matrix::new();
+    let mut matrix = Matrix::new(&world());
     for (number, (hello, blocked)) in hellos().iter().enumerate() {
         for size in [40, 50, 64, 100, 150, 200, 300, 500] {
             let stream = in_records(hello, size);
             let end = of(*blocked, &stream);
             for cut in offsets(stream.len()) {
                 matrix.flow(
-                    &format!("hello {number} records {size} at {cut}"),
+                    format_args!("hello {number} records {size} at {cut}"),
                     &stream,
                     &[cut],
                     end,
@@ -188,7 +127,7 @@ fn hello_in_records_cut_at_every_offset() {
             let cuts: Vec<usize> = (mss..stream.len()).step_by(mss).collect();
             let end = of(*blocked, &stream);
             matrix.flow(
-                &format!("hello {number} records {size}"),
+                format_args!("hello {number} records {size}"),
                 &stream,
                 &cuts,
                 end,
@@ -203,7 +142,7 @@ fn hello_cut_many_times() {
     if !root_or_skip("hello_cut_many_times") {
         return;
     }
-    let mut matrix = Matrix::new();
+    let mut matrix = Matrix::new(&world());
     let mut random = Random::new(42);
     for (number, (hello, blocked)) in hellos().iter().enumerate() {
         let end = of(*blocked, hello);
@@ -211,15 +150,20 @@ fn hello_cut_many_times() {
             let cuts: Vec<usize> = (0..2 + random.below(8))
                 .map(|_| 1 + random.below(hello.len() - 1))
                 .collect();
-            matrix.flow(&format!("hello {number} at {cuts:?}"), hello, &cuts, end);
+            matrix.flow(
+                format_args!("hello {number} at {cuts:?}"),
+                hello,
+                &cuts,
+                end,
+            );
         }
         let every: Vec<usize> = (1..hello.len()).collect();
-        matrix.flow(&format!("hello {number} in bytes"), hello, &every, end);
+        matrix.flow(format_args!("hello {number} in bytes"), hello, &every, end);
         let tiny = in_records(hello, 1);
         let every: Vec<usize> = (1..tiny.len()).collect();
         let end = of(*blocked, &tiny);
         matrix.flow(
-            &format!("hello {number} in records of a byte, in bytes"),
+            format_args!("hello {number} in records of a byte, in bytes"),
             &tiny,
             &every,
             end,

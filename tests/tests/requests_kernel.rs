@@ -2,80 +2,30 @@
 //! in every encapsulation, and at random, with bodies and chunks between the requests.
 
 #![expect(
-    clippy::cast_possible_truncation,
     clippy::format_push_string,
     clippy::indexing_slicing,
-    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test: what does not fit is a failure, which a panic shows"
 )]
 
-use filter_user::desired::FlowSizes;
 use schoolgate_tests::cases::http::{get, with_page};
 use schoolgate_tests::cases::{links, world};
 use schoolgate_tests::dns::{Query, kind};
 use schoolgate_tests::evasion::Random;
 use schoolgate_tests::frames::Path;
-use schoolgate_tests::gate::{Gate, scaled};
+use schoolgate_tests::gate::scaled;
 use schoolgate_tests::lab::root_or_skip;
-use schoolgate_tests::split::{ALLOWED, BLOCKED, check, segments};
+use schoolgate_tests::matrix::Matrix;
+use schoolgate_tests::split::{ALLOWED, BLOCKED};
 
-/// Flows between two emptyings of the flow tables.
-const BATCH: usize = 2_000;
 /// Longest part of a stream that goes into one segment.
 const SEGMENT: usize = 1_400;
 
-/// Sends flows one after another, each on ports of its own, and gathers what is wrong.
-struct Matrix {
-    gate: Gate,
-    path: Path,
-    flows: usize,
-    wrong: Vec<String>,
-}
-
-impl Matrix {
-    fn new(dport: u16) -> Matrix {
-        let sizes = FlowSizes {
-            flows: 65_536,
-            hellos: 16_384,
-        };
-        let mut gate = Gate::new(sizes).unwrap();
-        gate.apply(&with_page(world())).unwrap();
-        let path = Path {
-            dport,
-            ..Path::default()
-        };
-        Matrix {
-            gate,
-            path,
-            flows: 0,
-            wrong: Vec::new(),
-        }
-    }
-
-    fn flow(&mut self, what: &str, stream: &Stream, cuts: &[usize]) {
-        self.flows += 1;
-        if self.flows.is_multiple_of(BATCH) {
-            self.gate.tables.forget_flows();
-        }
-        self.path.sport = 1_024 + (self.flows % 60_000) as u16;
-        let first = (self.flows as u32).wrapping_mul(0x9e37_79b1);
-        let gate = &self.gate;
-        let parts = segments(&stream.bytes, cuts);
-        let found = check(&self.path, first, &parts, stream.decisive, |frame| {
-            gate.passes(frame).unwrap()
-        });
-        let shown = || String::from_utf8_lossy(&stream.bytes).into_owned();
-        self.wrong
-            .extend(found.map(|text| format!("{what} {cuts:?}: {text}\n{}", shown())));
-    }
-
-    fn end(self) {
-        println!("{} flows", self.flows);
-        let shown: Vec<_> = self.wrong.iter().take(5).cloned().collect();
-        let count = self.wrong.len();
-        assert!(count == 0, "{count} wrong:\n{}", shown.join("\n"));
-    }
+/// A school that answers with pages, behind connections to this port.
+fn matrix(dport: u16) -> Matrix {
+    let mut matrix = Matrix::new(&with_page(world()));
+    matrix.path.dport = dport;
+    matrix
 }
 
 /// Requests one behind the other, and how many bytes show a forbidden one.
@@ -105,6 +55,12 @@ impl Stream {
             self.decisive = end.map(|end| end + more.unwrap_or(0));
         }
         self.bytes.extend(text);
+    }
+
+    fn send(&self, matrix: &mut Matrix, what: &str, cuts: &[usize]) {
+        let shown = self.bytes.escape_ascii();
+        let what = format_args!("{what} {cuts:?} of {shown}");
+        matrix.flow(what, &self.bytes, cuts, self.decisive);
     }
 }
 
@@ -141,18 +97,18 @@ fn requests_cut_at_every_byte() {
         return;
     }
     for (stream, dport) in [(kept_alive(), 8080), (queries(), 53)] {
-        let mut matrix = Matrix::new(dport);
+        let mut matrix = matrix(dport);
         for six in [false, true] {
             if six {
                 matrix.path = links::in_ipv6(&matrix.path);
             }
-            matrix.flow("whole", &stream, &[]);
+            stream.send(&mut matrix, "whole", &[]);
             for cut in 1..stream.bytes.len() {
-                matrix.flow("in two", &stream, &[cut]);
-                matrix.flow("in three", &stream, &[cut / 2, cut]);
+                stream.send(&mut matrix, "in two", &[cut]);
+                stream.send(&mut matrix, "in three", &[cut / 2, cut]);
             }
             let all: Vec<usize> = (1..stream.bytes.len()).collect();
-            matrix.flow("byte by byte", &stream, &all);
+            stream.send(&mut matrix, "byte by byte", &all);
         }
         matrix.end();
     }
@@ -209,7 +165,7 @@ fn random_requests_cut_at_random() {
     if !root_or_skip("random_requests_cut_at_random") {
         return;
     }
-    let mut matrix = Matrix::new(80);
+    let mut matrix = matrix(80);
     let mut random = Random::new(23);
     let paths = [Path::default(), links::in_ipv6(&Path::default())];
     for number in 0..scaled(20_000) {
@@ -220,7 +176,7 @@ fn random_requests_cut_at_random() {
             cuts.push(1 + random.below(len - 1));
         }
         matrix.path = paths[number % 2].clone();
-        matrix.flow("random", &stream, &cuts);
+        stream.send(&mut matrix, "random", &cuts);
     }
     matrix.end();
 }
