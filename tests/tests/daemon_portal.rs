@@ -8,7 +8,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use schoolgate_tests::lab::client::{Ended, connect};
@@ -18,7 +18,7 @@ use schoolgate_tests::lab::namespace::Namespace;
 use schoolgate_tests::lab::scene::{ALLOWED, EXACT, ORGANISATION, Scene, config};
 use schoolgate_tests::lab::server::Server;
 use schoolgate_tests::lab::topology::{SCHOOL4, SCHOOL6, SERVER4, SERVER6};
-use schoolgate_tests::lab::{patience, process, skip};
+use schoolgate_tests::lab::{artefacts, patience, process, skip};
 
 /// A name that the profile warns of.
 const WARNED: &str = "warned.example";
@@ -384,8 +384,7 @@ fn pages_can_be_seen() {
     let (scene, _daemon) = start(&program);
     let law = asked_by_host(&scene, EXACT).entry();
     let shop = page(&scene, &format!("/why?name={WARNED}")).entry();
-    let directory = artefacts();
-    std::fs::create_dir_all(&directory).unwrap();
+    let directory = artefacts().unwrap();
     for (name, target) in [
         ("block", format!("/b?e={law}&o={ORG}&r=36")),
         ("warn", format!("/w?e={shop}&o={ORG}&r=42")),
@@ -402,11 +401,4 @@ fn pages_can_be_seen() {
             assert!(length > 5_000, "{}: {length} bytes", file.display());
         }
     }
-}
-
-/// `target/test-artefacts`, beside this program.
-fn artefacts() -> PathBuf {
-    let this = std::env::current_exe().unwrap();
-    let target = this.ancestors().nth(3).unwrap();
-    target.join("test-artefacts")
 }

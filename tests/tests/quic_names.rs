@@ -44,6 +44,7 @@ struct Met {
     reply: Vec<u8>,
     finding: Option<Finding>,
     answer: Option<Vec<u8>>,
+    unreachable: Option<Vec<u8>>,
 }
 
 impl Line {
@@ -62,12 +63,13 @@ impl Line {
     fn send(&mut self, frame: &[u8]) -> Met {
         let ran = self.gate.run(frame).unwrap();
         let outcome = ran.outcome.unwrap();
-        let (mut finding, mut told) = (None, None);
+        let (mut finding, mut told, mut unreachable) = (None, None, None);
         self.copies.next(|record| {
             let copy = Copy::read(record).unwrap();
             assert_eq!(copy.frame, frame);
             finding = self.inspector.read(&copy, &self.gate.tables, copy.at_ns);
             told = answer::frame(&copy);
+            unreachable = answer::unreachable(&copy);
         });
         Met {
             reason: Reason::from_number(outcome.reason).unwrap(),
@@ -77,6 +79,7 @@ impl Line {
             reply: ran.frame,
             finding,
             answer: told,
+            unreachable,
         }
     }
 }
@@ -317,6 +320,7 @@ fn the_client_is_told_in_every_encapsulation() {
         let labels: &[u32] = if path.labels.is_empty() { &[] } else { &[77] };
         check_negotiation(&frame, &met.answer.unwrap(), labels)
             .unwrap_or_else(|wrong| panic!("{path:?}: {wrong}"));
+        check_unreachable(&frame, &met.unreachable.unwrap());
     }
     let mut line = Line::new(&inspecting());
     let unanswered = Path {
@@ -325,7 +329,40 @@ fn the_client_is_told_in_every_encapsulation() {
     };
     let met =
         line.send(&unanswered.udp(&Sender::default().hello(&stream, &[vec![0..stream.len()]])[0]));
-    assert!(met.finding.is_some() && met.answer.is_none());
+    assert!(met.finding.is_some() && met.answer.is_none() && met.unreachable.is_none());
+}
+
+/// That nobody is at the port (ICMP), as the client's kernel would read it: sums that are right, and a
+/// quotation that starts with the client's own packet.
+fn check_unreachable(frame: &[u8], told: &[u8]) {
+    let sum = |bytes: &[u8]| {
+        let words = bytes
+            .chunks(2)
+            .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)));
+        let sum: u32 = words.sum();
+        (sum & 0xffff) + (sum >> 16)
+    };
+    let head = |bytes: &[u8], first: &[u8]| bytes.windows(first.len()).position(|at| at == first);
+    let quoted = |kind: &[u8]| {
+        // The message's head is eight bytes, of which two are its sum and four are zero.
+        let mut places = (0..told.len() - 8).filter(|at| told[*at..].starts_with(kind));
+        places.find(|at| {
+            let rest = &told[at + 8..];
+            told[at + 4..at + 8] == [0; 4] && head(frame, rest).is_some()
+        })
+    };
+    let (at, pseudo) = match quoted(&[3, 3]) {
+        Some(at) => (at, Vec::new()),
+        None => {
+            let at = quoted(&[1, 4]).unwrap();
+            let length = u32::try_from(told.len() - at).unwrap().to_be_bytes();
+            (at, [&told[at - 32..at], &length, &[0, 0, 0, 58]].concat())
+        }
+    };
+    assert_eq!(sum(&[&pseudo, &told[at..]].concat()), 0xffff, "{told:?}");
+    assert!(told.len() - at <= 8 + 128);
+    let version = told[at + 8] >> 4;
+    assert_eq!(version, if pseudo.is_empty() { 4 } else { 6 });
 }
 
 fn handshake(path: &Path) -> Vec<u8> {

@@ -93,7 +93,12 @@ pub(crate) const TEST: &[Tool] = &[
     Tool("curl", "curl"),
     Tool("kdig", "knot-dnsutils"),
     Tool("dnsmasq", "dnsmasq-base"),
+    Tool("chromium", "chromium"),
+    Tool("firefox-esr", "firefox-esr"),
+    Tool("certutil", "libnss3-tools"),
 ];
+/// Packages without programs that the tests' browsers need: letters of both languages.
+pub(crate) const TEST_FILES: &[&str] = &["fonts-dejavu-core"];
 /// Programs of the demo.
 pub(crate) const DEMO: &[Tool] = &[
     Tool("ip", "iproute2"),

@@ -8,7 +8,7 @@ use std::{env, fs};
 use anyhow::{Context as _, Result};
 
 use crate::binaries::{self, TestBinary};
-use crate::packages::{self, Install};
+use crate::packages::{self, Install, Package};
 use crate::report::{Counts, Report, Suite};
 use crate::shell::{cargo, make_dir, say};
 use crate::stream::{End, Flow, stream};
@@ -48,6 +48,8 @@ pub(crate) fn test(options: &Options, install: Install) -> Result<()> {
 /// When something does not build. Failing tests are in the report.
 pub(crate) fn run(options: &Options, install: Install) -> Result<Report> {
     packages::ensure_tools(packages::TEST, install)?;
+    let files = packages::TEST_FILES.iter().copied().map(Package::any);
+    packages::ensure(&files.collect::<Vec<_>>(), install)?;
     let subjects = Subjects::build(install)?;
     let artefacts = artefacts()?;
     let binaries = binaries::build(&["--workspace"])?;

@@ -127,7 +127,7 @@ fn open(generation: &Generation, program: u32, limit: u32) -> Result<Source, Ker
 fn read(shared: &Shared, socket: &OwnedFd) {
     let mut inspector = Inspector::new();
     let mut source: Option<Source> = None;
-    let mut late = 0;
+    let (mut late, mut urgency) = (0, Urgency::default());
     while !shared.stop.load(Ordering::Relaxed) {
         if let Some(next) = lock(&shared.next).take() {
             info!("program {} hands QUIC over", next.program);
@@ -139,7 +139,9 @@ fn read(shared: &Shared, socket: &OwnedFd) {
         };
         beat(source, monotonic_ns() + PROMISE_NS);
         source.copies.wait(BEAT);
-        late += read_all(source, &mut inspector, socket);
+        let round = read_all(source, &mut inspector, socket);
+        urgency.set(round.dry);
+        late += round.late;
         let totals = inspector.totals();
         *lock(&shared.status) = QuicStatus {
             copies: totals.copies,
@@ -159,30 +161,69 @@ fn beat(source: &Source, until_ns: u64) {
     watch(&source.tables.quic_watch, until_ns, source.limit);
 }
 
-/// Reads what is there; gives how many verdicts were late.
-fn read_all(source: &mut Source, inspector: &mut Inspector, socket: &OwnedFd) -> u64 {
+/// What reading what is there came to.
+struct Round {
+    /// Verdicts that were late.
+    late: u64,
+    /// Whether nothing was left.
+    dry: bool,
+}
+
+/// Reads what is there, for a beat at most.
+fn read_all(source: &mut Source, inspector: &mut Inspector, socket: &OwnedFd) -> Round {
     let (mut late, mut now) = (0, monotonic_ns());
     let end = now + u64::try_from(BEAT.as_nanos()).unwrap_or(u64::MAX);
     let tables = &source.tables;
-    while now < end
-        && source.copies.next(|record| {
+    while now < end {
+        let one = source.copies.next(|record| {
             let Some(copy) = Copy::read(record) else {
                 return;
             };
             let Some(finding) = inspector.read(&copy, tables, now) else {
                 return;
             };
-            if finding.is_answered()
-                && let Some(frame) = answer::frame(&copy)
-            {
-                send(socket, copy.ifindex, &frame);
+            if finding.is_answered() {
+                let answers = [answer::frame(&copy), answer::unreachable(&copy)];
+                for frame in answers.into_iter().flatten() {
+                    send(socket, copy.ifindex, &frame);
+                }
             }
             late += u64::from(monotonic_ns().saturating_sub(copy.at_ns) > LATE_NS);
-        })
-    {
+        });
+        if !one {
+            return Round { late, dry: true };
+        }
         now = monotonic_ns();
     }
-    late
+    Round { late, dry: false }
+}
+
+/// How soon the thread runs when a copy comes. A verdict is worth most before the server's answer: the
+/// thread goes before all that is not of real time (`sched(7)`), as the little that it does is done in
+/// microseconds. Under a flood that it cannot read dry it is a thread like any other, and starves nobody.
+#[derive(Debug, Default)]
+struct Urgency {
+    urgent: bool,
+}
+
+impl Urgency {
+    fn set(&mut self, urgent: bool) {
+        if self.urgent == urgent {
+            return;
+        }
+        self.urgent = urgent;
+        let (class, priority) = if urgent {
+            (libc::SCHED_RR, 1)
+        } else {
+            (libc::SCHED_OTHER, 0)
+        };
+        let parameters = libc::sched_param {
+            sched_priority: priority,
+        };
+        // SAFETY: the parameters live through the call, which is about the calling thread. Without the right
+        // to (CAP_SYS_NICE) it stays a thread like any other, which is slower only.
+        unsafe { libc::sched_setscheduler(0, class, &raw const parameters) };
+    }
 }
 
 /// A socket that sends whole frames and receives none (`packet(7)`).

@@ -1,5 +1,6 @@
-//! Version Negotiation to a client (RFC 9000 sections 6 and 17.2.1), built on the host from a copy of its
-//! Initial: what `reply.rs` of the program makes of the packet itself.
+//! What a client that is stopped is told, built on the host from a copy of its Initial: Version Negotiation
+//! (RFC 9000 sections 6 and 17.2.1), which is what `reply.rs` of the program makes of the packet itself, and
+//! that nobody is there (ICMP), for a client that heard from its server before the verdict.
 
 use std::net::IpAddr;
 
@@ -10,13 +11,48 @@ use super::copy::Copy;
 
 const HOP_LIMIT: u8 = 64;
 const UDP: u8 = 17;
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+/// "Destination unreachable: port unreachable" (RFC 792).
+const UNREACHABLE: [u8; 2] = [3, 3];
+/// The same (RFC 4443 section 3.1).
+const UNREACHABLE6: [u8; 2] = [1, 4];
+/// Longest quotation: the network header with some extensions, the ports, and the first bytes behind them. It
+/// holds no name that is not encrypted, and leaves the answer far below 576 bytes (RFC 1812 section 4.3.2.3).
+const QUOTE_MAX: usize = 128;
 
-/// The frame to send through the interface that the copy came from; `None`: none can be sent.
+/// Version Negotiation: the frame to send through the interface that the copy came from; `None`: none can be
+/// sent.
 #[must_use]
 pub fn frame(copy: &Copy<'_>) -> Option<Vec<u8>> {
     let quic = negotiation(copy.datagram)?;
     let udp = datagram(copy, &quic)?;
-    let packet = network(copy, &udp)?;
+    framed(copy, UDP, &udp)
+}
+
+/// That nobody is at the port. A client that has taken a packet of its server's takes no Version Negotiation
+/// any more (RFC 9000 section 6.2), and its handshake would time out after half a minute and more; its kernel
+/// tells it of this at once, whatever it has heard.
+#[must_use]
+pub fn unreachable(copy: &Copy<'_>) -> Option<Vec<u8>> {
+    let quoted = copy.frame.get(copy.l3..)?;
+    let quoted = quoted.get(..QUOTE_MAX).unwrap_or(quoted);
+    let is_ipv4 = copy.source.is_ipv4();
+    let kind = if is_ipv4 { UNREACHABLE } else { UNREACHABLE6 };
+    let mut message = [&kind[..], &[0; 6], quoted].concat();
+    let sum = if is_ipv4 {
+        checksum(&[&message])
+    } else {
+        let (from, to) = (octets(copy.destination), octets(copy.source));
+        let len = u32::try_from(message.len()).ok()?.to_be_bytes();
+        checksum(&[&from, &to, &len, &[0, 0, 0, ICMPV6], &message])
+    };
+    message.get_mut(2..4)?.copy_from_slice(&sum);
+    framed(copy, if is_ipv4 { ICMP } else { ICMPV6 }, &message)
+}
+
+fn framed(copy: &Copy<'_>, protocol: u8, payload: &[u8]) -> Option<Vec<u8>> {
+    let packet = network(copy, protocol, payload)?;
     let mut frame = link(copy, packet.len())?;
     frame.extend(packet);
     Some(frame)
@@ -73,25 +109,25 @@ fn datagram(copy: &Copy<'_>, quic: &[u8]) -> Option<Vec<u8>> {
     Some(udp)
 }
 
-fn network(copy: &Copy<'_>, udp: &[u8]) -> Option<Vec<u8>> {
+fn network(copy: &Copy<'_>, protocol: u8, payload: &[u8]) -> Option<Vec<u8>> {
     let (from, to) = (octets(copy.destination), octets(copy.source));
-    let mut packet = Vec::with_capacity(40 + udp.len());
+    let mut packet = Vec::with_capacity(40 + payload.len());
     if copy.source.is_ipv4() {
         packet.extend([0x45, 0]);
-        packet.extend(u16::try_from(20 + udp.len()).ok()?.to_be_bytes());
-        packet.extend([0, 0, 0x40, 0, HOP_LIMIT, UDP, 0, 0]);
+        packet.extend(u16::try_from(20 + payload.len()).ok()?.to_be_bytes());
+        packet.extend([0, 0, 0x40, 0, HOP_LIMIT, protocol, 0, 0]);
         packet.extend(from);
         packet.extend(to);
         let sum = checksum(&[&packet]);
         packet.get_mut(10..12)?.copy_from_slice(&sum);
     } else {
         packet.extend([0x60, 0, 0, 0]);
-        packet.extend(u16::try_from(udp.len()).ok()?.to_be_bytes());
-        packet.extend([UDP, HOP_LIMIT]);
+        packet.extend(u16::try_from(payload.len()).ok()?.to_be_bytes());
+        packet.extend([protocol, HOP_LIMIT]);
         packet.extend(from);
         packet.extend(to);
     }
-    packet.extend(udp);
+    packet.extend(payload);
     Some(packet)
 }
 

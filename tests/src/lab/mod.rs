@@ -4,12 +4,15 @@
 //! is gone when the value is dropped, also when a test panics. Names carry the process id and a
 //! counter, so that tests run side by side.
 
+pub mod browser;
 pub mod capture;
 pub mod client;
 pub mod commands;
 pub mod daemon;
 pub mod device;
 pub mod dns_tools;
+pub mod distance;
+pub mod http3;
 pub mod namespace;
 pub mod nobody;
 pub mod pki;
@@ -68,6 +71,27 @@ pub fn patience(usual: Duration) -> Duration {
     } else {
         usual
     }
+}
+
+/// Where tests leave what people are to look at: `SCHOOLGATE_TEST_ARTEFACTS`, or `target/test-artefacts`
+/// beside this program. It is made.
+///
+/// # Errors
+/// It cannot be made, or this program is in no build directory.
+pub fn artefacts() -> anyhow::Result<PathBuf> {
+    use anyhow::Context as _;
+    let directory = match std::env::var_os("SCHOOLGATE_TEST_ARTEFACTS") {
+        Some(directory) => PathBuf::from(directory),
+        None => {
+            let this = std::env::current_exe()?;
+            // target/release/deps/THIS
+            let target = this.ancestors().nth(3).context("no build directory")?;
+            target.join("test-artefacts")
+        }
+    };
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("making {}", directory.display()))?;
+    Ok(directory)
 }
 
 /// A directory of its own under the system's temporary directory, mode 0700, removed on drop.

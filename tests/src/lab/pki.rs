@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SerialNumber};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::TempDir;
@@ -26,6 +29,8 @@ pub struct Authority {
 pub struct Issuer {
     root: CertifiedIssuer<'static, KeyPair>,
     leaf_key: KeyPair,
+    /// Number of the last certificate: two with the same one are a forgery to some browsers.
+    serial: AtomicU64,
     servers: Mutex<HashMap<String, Arc<ServerConfig>>>,
 }
 
@@ -49,6 +54,7 @@ impl Authority {
         let issuer = Arc::new(Issuer {
             root,
             leaf_key,
+            serial: AtomicU64::new(1),
             servers,
         });
         Ok(Authority {
@@ -109,19 +115,64 @@ impl Issuer {
     }
 
     fn certify(&self, name: &str) -> anyhow::Result<rcgen::Certificate> {
-        let parameters = CertificateParams::new(vec![name.to_owned()])?;
+        let mut parameters = CertificateParams::new(vec![name.to_owned()])?;
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        parameters.serial_number = Some(SerialNumber::from(serial));
         Ok(parameters.signed_by(&self.leaf_key, &self.root)?)
+    }
+
+    /// What a server of HTTP/3 needs to answer as whatever name it is asked for.
+    ///
+    /// # Errors
+    /// The library has no TLS 1.3.
+    pub fn http3(self: &Arc<Issuer>) -> anyhow::Result<ServerConfig> {
+        let provider = Arc::new(ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(AnyName(Arc::clone(self))));
+        config.alpn_protocols = vec![b"h3".to_vec()];
+        Ok(config)
+    }
+
+    fn certified(&self, name: &str) -> anyhow::Result<CertifiedKey> {
+        let certificate = self.certify(name)?;
+        Ok(CertifiedKey::from_der(
+            vec![certificate.der().clone()],
+            self.leaf_key_der()?,
+            &ring::default_provider(),
+        )?)
+    }
+
+    fn leaf_key_der(&self) -> anyhow::Result<PrivateKeyDer<'static>> {
+        PrivateKeyDer::try_from(self.leaf_key.serialize_der())
+            .map_err(|reason| anyhow::anyhow!("leaf key: {reason}"))
     }
 
     fn server_config(&self, name: &str) -> anyhow::Result<ServerConfig> {
         let certificate = self.certify(name)?;
-        let key = PrivateKeyDer::try_from(self.leaf_key.serialize_der())
-            .map_err(|reason| anyhow::anyhow!("leaf key: {reason}"))?;
+        let key = self.leaf_key_der()?;
         let provider = Arc::new(ring::default_provider());
         Ok(ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)?)
+    }
+}
+
+/// A certificate for every name that is asked for, made on demand.
+struct AnyName(Arc<Issuer>);
+
+impl std::fmt::Debug for AnyName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AnyName")
+    }
+}
+
+impl ResolvesServerCert for AnyName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().unwrap_or(NO_NAME);
+        self.0.certified(name).ok().map(Arc::new)
     }
 }
 

@@ -64,12 +64,36 @@ impl Log {
     }
 }
 
+/// What may change of a server while it runs.
+#[derive(Clone, Debug, Default)]
+struct Manners {
+    /// Header lines of its answers, each with its end.
+    headers: Arc<Mutex<String>>,
+    /// Its connections, where it is to end them all at once.
+    open: Arc<Mutex<Option<Vec<TcpStream>>>>,
+}
+
+impl Manners {
+    fn headers(&self) -> String {
+        let headers = self.headers.lock();
+        headers.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, stream: &TcpStream) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(open), Ok(stream)) = (open.as_mut(), stream.try_clone()) {
+            open.push(stream);
+        }
+    }
+}
+
 /// A listening server of IPv4 and IPv6; ends on drop.
 #[derive(Debug)]
 pub struct Server {
     listener: Arc<TcpListener>,
     thread: Option<JoinHandle<()>>,
     log: Log,
+    manners: Manners,
 }
 
 impl Server {
@@ -79,8 +103,8 @@ impl Server {
     /// The port is taken.
     pub fn tls(namespace: &Namespace, port: u16, authority: &Authority) -> anyhow::Result<Server> {
         let issuer = authority.issuer();
-        Server::start(namespace, port, move |stream, log| {
-            serve_tls(stream, &issuer, log)
+        Server::start(namespace, port, move |stream, log, headers| {
+            serve_tls(stream, &issuer, log, headers)
         })
     }
 
@@ -92,6 +116,24 @@ impl Server {
         Server::start(namespace, port, serve_http)
     }
 
+    /// Sets the lines, each with its end, that its answers from now on have beside their usual headers.
+    pub fn say(&self, lines: &str) {
+        let headers = self.manners.headers.lock();
+        lines.clone_into(&mut headers.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Ends the connections that it took since the last call; before the first call it leaves them alone.
+    pub fn hang_up(&self) {
+        let open = self.manners.open.lock();
+        let ended = open
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(Vec::new());
+        for stream in ended.unwrap_or_default() {
+            // One that has ended already needs no end.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
     /// What it understood.
     #[must_use]
     pub fn log(&self) -> &Log {
@@ -100,7 +142,7 @@ impl Server {
 
     fn start<F>(namespace: &Namespace, port: u16, serve: F) -> anyhow::Result<Server>
     where
-        F: Fn(TcpStream, &Log) -> anyhow::Result<()> + Send + Sync + 'static,
+        F: Fn(TcpStream, &Log, &str) -> anyhow::Result<()> + Send + Sync + 'static,
     {
         let address = SocketAddr::from(([0_u16; 8], port));
         let listener = namespace
@@ -108,14 +150,17 @@ impl Server {
             .with_context(|| format!("listening on port {port} in {}", namespace.name()))?;
         let listener = Arc::new(listener);
         let log = Log::default();
+        let manners = Manners::default();
         let (accepting, writing, serve) = (Arc::clone(&listener), log.clone(), Arc::new(serve));
+        let behaving = manners.clone();
         let thread = thread::Builder::new()
             .name(format!("server-{port}"))
-            .spawn(move || accept_all(&accepting, &writing, &serve))?;
+            .spawn(move || accept_all(&accepting, &writing, &behaving, &serve))?;
         Ok(Server {
             listener,
             thread: Some(thread),
             log,
+            manners,
         })
     }
 }
@@ -131,14 +176,15 @@ impl Drop for Server {
     }
 }
 
-fn accept_all<F>(listener: &TcpListener, log: &Log, serve: &Arc<F>)
+fn accept_all<F>(listener: &TcpListener, log: &Log, manners: &Manners, serve: &Arc<F>)
 where
-    F: Fn(TcpStream, &Log) -> anyhow::Result<()> + Send + Sync + 'static,
+    F: Fn(TcpStream, &Log, &str) -> anyhow::Result<()> + Send + Sync + 'static,
 {
     while let Ok((stream, _)) = listener.accept() {
-        let (serve, log) = (Arc::clone(serve), log.clone());
+        let (serve, log, headers) = (Arc::clone(serve), log.clone(), manners.headers());
+        manners.note(&stream);
         // What goes wrong on one connection is its client's to notice.
-        thread::spawn(move || serve(stream, &log).ok());
+        thread::spawn(move || serve(stream, &log, &headers).ok());
     }
 }
 
@@ -146,7 +192,12 @@ fn client_of(stream: &TcpStream) -> io::Result<IpAddr> {
     Ok(stream.peer_addr()?.ip().to_canonical())
 }
 
-fn serve_tls(mut stream: TcpStream, issuer: &Issuer, log: &Log) -> anyhow::Result<()> {
+fn serve_tls(
+    mut stream: TcpStream,
+    issuer: &Issuer,
+    log: &Log,
+    headers: &str,
+) -> anyhow::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let client = client_of(&stream)?;
@@ -170,13 +221,13 @@ fn serve_tls(mut stream: TcpStream, issuer: &Issuer, log: &Log) -> anyhow::Resul
         .into_connection(config)
         .map_err(|(error, _)| error)?;
     let mut tls = StreamOwned::new(connection, stream);
-    answer(&mut tls, &name)?;
+    answer(&mut tls, &name, headers)?;
     tls.conn.send_close_notify();
     tls.flush()?;
     Ok(())
 }
 
-fn serve_http(mut stream: TcpStream, log: &Log) -> anyhow::Result<()> {
+fn serve_http(mut stream: TcpStream, log: &Log, headers: &str) -> anyhow::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let client = client_of(&stream)?;
     // As many requests as the client sends, one behind the answer to the other.
@@ -184,16 +235,16 @@ fn serve_http(mut stream: TcpStream, log: &Log) -> anyhow::Result<()> {
         let host = host_of(&head);
         log.add(client, host.clone());
         let name = host.unwrap_or_else(|| NO_NAME.to_owned());
-        write_page(&mut stream, &name, "keep-alive")?;
+        write_page(&mut stream, &name, "keep-alive", headers)?;
     }
     stream.shutdown(Shutdown::Write)?;
     Ok(())
 }
 
 /// Reads a request and answers it as `name`.
-fn answer(stream: &mut (impl io::Read + io::Write), name: &str) -> io::Result<()> {
+fn answer(stream: &mut (impl io::Read + io::Write), name: &str, headers: &str) -> io::Result<()> {
     read_head(stream)?;
-    write_page(stream, name, "close")
+    write_page(stream, name, "close", headers)
 }
 
 fn read_head(stream: &mut impl io::Read) -> io::Result<String> {
@@ -213,13 +264,18 @@ fn host_of(head: &str) -> Option<String> {
     hosts.next().map(|(_, value)| value.trim().to_owned())
 }
 
-fn write_page(stream: &mut impl io::Write, name: &str, connection: &str) -> io::Result<()> {
+fn write_page(
+    stream: &mut impl io::Write,
+    name: &str,
+    connection: &str,
+    headers: &str,
+) -> io::Result<()> {
     let page = page(name);
     let length = page.len();
     write!(
         stream,
         "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\
-         Connection: {connection}\r\n\r\n{page}"
+         Connection: {connection}\r\n{headers}\r\n{page}"
     )?;
     stream.flush()
 }
