@@ -107,6 +107,8 @@ pub(crate) const DEMO: &[Tool] = &[
     Tool("ethtool", "ethtool"),
     Tool("dig", "bind9-dnsutils"),
     Tool("chromium", "chromium"),
+    Tool("firefox-esr", "firefox-esr"),
+    Tool("certutil", "libnss3-tools"),
 ];
 /// Programs that make and boot the test machine.
 pub(crate) const VM: &[Tool] = &[

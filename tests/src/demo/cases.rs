@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use filter_common::reason::Reason;
 
+use crate::lab::browser::{self, Kind};
 use crate::lab::client::Ended;
 use crate::lab::commands::{chromium, curl, dig, getent, openssl_client};
 use crate::lab::namespace::Namespace;
@@ -31,6 +32,8 @@ pub(super) enum Program {
     Openssl,
     /// Headless Chromium: its ClientHello holds post-quantum keys and comes in two segments.
     Chromium,
+    /// Headless Firefox with extended support.
+    Firefox,
     /// dig, for an IPv4 address.
     Dig,
     /// dig, for a service binding of HTTPS.
@@ -136,6 +139,8 @@ pub(super) const GROUPS: &[Group] = &[
             page(Program::Chromium, ALLOWED, V4),
             blocked(Program::Chromium, EDUCATION, V4, Reason::BlockNsorName),
             blocked(Program::Chromium, EXACT, V6, Reason::BlockUnifiedName),
+            page(Program::Firefox, ALLOWED, V4),
+            blocked(Program::Firefox, EXACT, V4, Reason::BlockUnifiedName),
         ],
     },
     Group {
@@ -302,6 +307,7 @@ impl Case {
                 openssl_client(from, authority, self.name, SocketAddr::new(self.to, 443))
             }
             Program::Chromium => chromium(from, self.name, self.to),
+            Program::Firefox => browser::fetch(Kind::Firefox, from, authority, self.name, self.to),
             Program::CurlDot => {
                 let url = format!("https://{}:853/", self.name);
                 curl(from, authority, &url, self.to)
@@ -377,6 +383,7 @@ impl Program {
             Program::Curl | Program::CurlPlain => "curl",
             Program::Openssl => "openssl",
             Program::Chromium => "chromium",
+            Program::Firefox => "firefox",
             Program::Dig => "dig",
             Program::DigHttps => "dig HTTPS",
             Program::Getent => "getent",

@@ -25,13 +25,18 @@ pub use trust::Trust;
 use chromium::Chromium;
 use firefox::Firefox;
 
+use super::client::Ended;
 use super::namespace::Namespace;
+use super::pki::Authority;
+use super::server::page;
 use super::{TempDir, daemon, patience, skip};
 
 /// Longest start of a browser.
 const START: Duration = Duration::from_secs(60);
 /// Longest answer to anything that needs no network.
 const COMMAND: Duration = Duration::from_secs(30);
+/// Longest visit of [`fetch`].
+const FETCH: Duration = Duration::from_secs(40);
 
 /// What stands on a page, as an object in JSON. Firefox writes its own errors in the shadow of an element.
 const LOOK: &str = "(() => {\
@@ -242,6 +247,44 @@ impl Browser {
         let picture = STANDARD.decode(picture).context("a picture in base64")?;
         std::fs::write(file, picture).with_context(|| format!("writing {}", file.display()))
     }
+}
+
+/// Loads `https://name/` with a browser of its own, the name resolved to `to`. Gives how long the visit took,
+/// without the browser's start.
+///
+/// # Errors
+/// The browser is missing. What becomes of the page is no error.
+pub fn fetch(
+    kind: Kind,
+    namespace: &Namespace,
+    authority: &Authority,
+    name: &str,
+    to: IpAddr,
+) -> anyhow::Result<(Ended, Duration)> {
+    let trust = Trust::new(authority)?;
+    let setup = Setup {
+        namespace,
+        trust: &trust,
+        hosts: &[(name.to_owned(), to)],
+        resolver: to,
+        languages: "en",
+        http3: &[],
+    };
+    let mut browser = Browser::start(kind, &setup)?;
+    let seen = browser.visit(&format!("https://{name}/"), patience(FETCH))?;
+    let failed = |how: &str| seen.error.as_ref().is_some_and(|error| error.contains(how));
+    let ended = if seen.is_page_of(name) {
+        Ended::Page(page(name))
+    } else if failed("RESET") {
+        Ended::Reset
+    } else if failed("REFUSED") {
+        Ended::Refused
+    } else if failed("nothing within") {
+        Ended::Silence
+    } else {
+        Ended::Other(format!("{kind}: {}", seen.words()))
+    };
+    Ok((ended, seen.took))
 }
 
 /// A command that runs a browser with the table of hosts and the resolver of its setup, which lie in
