@@ -282,8 +282,12 @@ pub fn step_facts<W: World>(world: &mut W, row: u32) -> u32 {
     tls::step(hello, name, packet, payload, len)
 }
 
+/// Bytes that the hash takes at once.
+const BLOCK: u32 = 64;
+
 /// A keyed hash of `len` bytes of payload from `from` on, folded to 32 bits. Bytes behind the frame's
-/// end do not come in: the caller has checked the lengths.
+/// end do not come in: the caller has checked the lengths. What is left behind the last whole block, or
+/// word, is taken in by a last one that ends with it, and so with bytes that were taken before.
 #[inline(always)]
 pub fn hash_payload<W: World>(world: &mut W, from: u32, len: u32) -> u32 {
     let packet = world.packet();
@@ -291,45 +295,67 @@ pub fn hash_payload<W: World>(world: &mut W, from: u32, len: u32) -> u32 {
     let base = world.facts().payload + from;
     let mut lanes = [seed, !seed, seed.rotate_left(17), len as u64];
     let mut at = 0;
-    for _ in 0..SEGMENT_BYTES_MAX / 64 {
-        if at + 64 > len {
-            break;
+    if len >= BLOCK {
+        for _ in 0..SEGMENT_BYTES_MAX / BLOCK {
+            if at + BLOCK > len || !take_block(packet, base + at, &mut lanes) {
+                break;
+            }
+            at += BLOCK;
         }
-        let Some(view) = packet.view::<64>(base + at) else {
-            break;
-        };
-        for half in [0, 32] {
-            lanes[0] = fold(lanes[0], view.le64(half));
-            lanes[1] = fold(lanes[1], view.le64(half + 8));
-            lanes[2] = fold(lanes[2], view.le64(half + 16));
-            lanes[3] = fold(lanes[3], view.le64(half + 24));
+        at = world.forget(at);
+        if at < len {
+            take_block(packet, base + len.wrapping_sub(BLOCK), &mut lanes);
         }
-        at += 64;
-    }
-    at = world.forget(at);
-    for _ in 0..7 {
-        if at + 8 > len {
-            break;
+    } else {
+        for _ in 0..BLOCK / 8 - 1 {
+            if at + 8 > len || !take_word(packet, base + at, &mut lanes) {
+                break;
+            }
+            at += 8;
         }
-        let Some(view) = packet.view::<8>(base + at) else {
-            break;
-        };
-        lanes[1] = fold(lanes[1], view.le64(0));
-        at += 8;
-    }
-    at = world.forget(at);
-    for _ in 0..7 {
-        if at >= len {
-            break;
+        at = world.forget(at);
+        if at < len && len >= 8 {
+            take_word(packet, base + len.wrapping_sub(8), &mut lanes);
+        } else {
+            for _ in 0..7 {
+                if at >= len {
+                    break;
+                }
+                let Some(view) = packet.view::<1>(base + at) else {
+                    break;
+                };
+                lanes[0] = fold(lanes[0], view.u8(0) as u64);
+                at += 1;
+            }
         }
-        let Some(view) = packet.view::<1>(base + at) else {
-            break;
-        };
-        lanes[0] = fold(lanes[0], view.u8(0) as u64);
-        at += 1;
     }
     let half = fold(fold(lanes[0], lanes[1]), lanes[2]);
     (finish(half, lanes[3]) >> 32) as u32
+}
+
+/// Takes [`BLOCK`] bytes into a hash; false: they are not there.
+#[inline(always)]
+fn take_block<P: Packet>(packet: P, at: u32, lanes: &mut [u64; 4]) -> bool {
+    let Some(view) = packet.view::<{ BLOCK as usize }>(at) else {
+        return false;
+    };
+    for half in [0, 32] {
+        lanes[0] = fold(lanes[0], view.le64(half));
+        lanes[1] = fold(lanes[1], view.le64(half + 8));
+        lanes[2] = fold(lanes[2], view.le64(half + 16));
+        lanes[3] = fold(lanes[3], view.le64(half + 24));
+    }
+    true
+}
+
+/// Takes eight bytes into a hash; false: they are not there.
+#[inline(always)]
+fn take_word<P: Packet>(packet: P, at: u32, lanes: &mut [u64; 4]) -> bool {
+    let Some(view) = packet.view::<8>(at) else {
+        return false;
+    };
+    lanes[1] = fold(lanes[1], view.le64(0));
+    true
 }
 
 /// Whether flows are being handed to a new program.
