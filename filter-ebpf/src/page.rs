@@ -23,6 +23,8 @@ const STAMPS: u32 = 0x0101_080a;
 const OPTIONS_MAX: u32 = 12;
 /// Receive window of the answer: nothing more is taken.
 const WINDOW: u32 = 0;
+/// Words that the text of a page has with a host of usual length; a longer one costs more.
+const USUAL_WORDS: usize = 24;
 /// The message's bytes that an answer takes at most, minus one; it is a mask.
 const ANSWER_MASK: u32 = DNS_LEN_MAX - 1;
 const _: () = assert!(PAGE_LEN_MAX + STAMPS_LEN < ANSWER_MASK && size_of::<Page>() % 8 == 0);
@@ -48,7 +50,14 @@ fn stamps(world: &mut KernelWorld) -> u32 {
     let packet = world.packet();
     let facts = world.facts();
     let (l4, end) = (facts.l4, facts.payload);
-    let mut at = l4 + TCP_LEN;
+    let mut at = world.forget(l4 + TCP_LEN);
+    // As most systems send them: alone, behind two bytes of padding.
+    if let Some(option) = packet.view::<{ STAMPS_LEN as usize }>(at)
+        && option.be32(0) == STAMPS
+        && at + STAMPS_LEN <= end
+    {
+        return echo(world, option.be32(4), option.be32(8));
+    }
     for _ in 0..OPTIONS_MAX {
         at = world.forget(at);
         if at >= end {
@@ -69,11 +78,7 @@ fn stamps(world: &mut KernelWorld) -> u32 {
             let Some(option) = packet.view::<10>(at) else {
                 break;
             };
-            put_message32(world, 0, STAMPS);
-            // The server's clock as the client knows it, and the client's own.
-            put_message32(world, 4, option.be32(6));
-            put_message32(world, 8, option.be32(2));
-            return STAMPS_LEN;
+            return echo(world, option.be32(2), option.be32(6));
         }
         if kind == 0 || option.u8(1) < 2 {
             break;
@@ -83,11 +88,14 @@ fn stamps(world: &mut KernelWorld) -> u32 {
     0
 }
 
+/// Writes the option: the server's clock as the client knows it, and the client's own. Four bytes behind it
+/// are written too.
 #[inline(always)]
-fn put_message32(world: &mut KernelWorld, at: u32, value: u32) {
-    for byte in 0..4 {
-        world.put_message_u8(at + byte, value >> (24 - 8 * byte));
-    }
+fn echo(world: &mut KernelWorld, clients: u32, servers: u32) -> u32 {
+    let word = |first: u32, second: u32| (first as u64) << 32 | second as u64;
+    world.put_message_word(0, word(STAMPS, servers).swap_bytes());
+    world.put_message_word(8, word(clients, 0).swap_bytes());
+    STAMPS_LEN
 }
 
 /// Copies the text behind the options and puts the numbers in; gives the length of both.
@@ -99,6 +107,9 @@ fn text(world: &mut KernelWorld, at: u32) -> Option<u32> {
         return None;
     }
     for (number, word) in page.text.as_chunks::<8>().0.iter().enumerate() {
+        if number == USUAL_WORDS && len <= USUAL_WORDS as u32 * 8 {
+            break;
+        }
         world.put_message_word(at + 8 * number as u32, u64::from_le_bytes(*word));
     }
     let outcome = world.facts().outcome;
