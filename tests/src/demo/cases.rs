@@ -1,7 +1,7 @@
 //! What is asked for, by whom and with which program, and what is expected of it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use filter_common::reason::Reason;
 
@@ -9,7 +9,10 @@ use crate::lab::browser::{self, Kind};
 use crate::lab::client::Ended;
 use crate::lab::commands::{chromium, curl, dig, getent, openssl_client};
 use crate::lab::namespace::Namespace;
+use crate::lab::patience;
 use crate::lab::pki::Authority;
+use crate::lab::quic::{self, Quic};
+use crate::lab::server;
 use crate::lab::topology::{LISTED_NET4, LISTED4, LISTED6, NARROW4, SERVER4, SERVER6, Topology};
 
 /// Who asks.
@@ -34,6 +37,8 @@ pub(super) enum Program {
     Chromium,
     /// Headless Firefox with extended support.
     Firefox,
+    /// quinn, a QUIC client without a browser around it.
+    Quinn,
     /// dig, for an IPv4 address.
     Dig,
     /// dig, for a service binding of HTTPS.
@@ -78,7 +83,7 @@ pub(super) struct Group {
 }
 
 /// A name that no list holds.
-const ALLOWED: &str = "lessons.example";
+pub(super) const ALLOWED: &str = "lessons.example";
 /// A name that the unified registry lists by itself.
 const EXACT: &str = "forbidden.example";
 /// A name below one that the unified registry lists with everything below it.
@@ -94,6 +99,12 @@ const BINDING: &str = "1 .";
 const GOOGLE: &str = "216.239.38.120";
 /// What dig shows of an answer without a record.
 const NOTHING: &str = "NOERROR";
+/// What a QUIC client learns by Version Negotiation.
+const USE_TCP: &str = "use TCP";
+/// The QUIC server's port: names are read on any.
+pub(super) const QUIC_PORT: u16 = 8443;
+/// Longer than a connection takes, with a packet that is sent again.
+const QUIC_WAIT: Duration = Duration::from_secs(8);
 /// The portal's address.
 pub(super) const PORTAL: &str = "203.0.113.80";
 
@@ -141,6 +152,17 @@ pub(super) const GROUPS: &[Group] = &[
             blocked(Program::Chromium, EXACT, V6, Reason::BlockUnifiedName),
             page(Program::Firefox, ALLOWED, V4),
             blocked(Program::Firefox, EXACT, V4, Reason::BlockUnifiedName),
+        ],
+    },
+    Group {
+        title: "QUIC: the daemon reads the name, and who is stopped is told at once to use TCP",
+        cases: &[
+            Case {
+                reason: Some(Reason::PassQuicName),
+                ..page(Program::Quinn, ALLOWED, V4)
+            },
+            told_to_use_tcp(EXACT, V4),
+            told_to_use_tcp(BELOW, V6),
         ],
     },
     Group {
@@ -230,6 +252,7 @@ pub(super) const GROUPS: &[Group] = &[
             neighbour(Program::CurlDot, ALLOWED, V4),
             neighbour(Program::Openssl, EDUCATION, MANY),
             neighbour(Program::Chromium, EDUCATION, V4),
+            neighbour(Program::Quinn, ALLOWED, V4),
         ],
     },
 ];
@@ -251,6 +274,14 @@ const fn blocked(program: Program, name: &'static str, to: IpAddr, reason: Reaso
         expect: Expect::Reset,
         reason: Some(reason),
         ..page(program, name, to)
+    }
+}
+
+/// The packet that completes the name passes, as the server cannot go on without the next one.
+const fn told_to_use_tcp(name: &'static str, to: IpAddr) -> Case {
+    Case {
+        expect: Expect::Told(USE_TCP),
+        ..blocked(Program::Quinn, name, to, Reason::PassQuicPart)
     }
 }
 
@@ -295,6 +326,7 @@ impl Case {
         &self,
         topology: &Topology,
         authority: &Authority,
+        quic: &Quic,
     ) -> anyhow::Result<(Ended, Duration)> {
         let from: &Namespace = match self.who {
             Who::School => &topology.school,
@@ -308,6 +340,7 @@ impl Case {
             }
             Program::Chromium => chromium(from, self.name, self.to),
             Program::Firefox => browser::fetch(Kind::Firefox, from, authority, self.name, self.to),
+            Program::Quinn => self.quinn(from, authority, quic),
             Program::CurlDot => {
                 let url = format!("https://{}:853/", self.name);
                 curl(from, authority, &url, self.to)
@@ -316,6 +349,22 @@ impl Case {
             Program::Getent => getent(from, self.name, self.to),
             Program::DigHttps => dig(from, self.name, "HTTPS", self.to),
         }
+    }
+
+    fn quinn(
+        &self,
+        from: &Namespace,
+        authority: &Authority,
+        quic: &Quic,
+    ) -> anyhow::Result<(Ended, Duration)> {
+        let (to, began) = (SocketAddr::new(self.to, QUIC_PORT), Instant::now());
+        let ended = match quic.ask(from, to, self.name, authority, patience(QUIC_WAIT))? {
+            quic::Ended::Answered => Ended::Page(server::page(self.name)),
+            quic::Ended::Negotiated => Ended::Told(USE_TCP.to_owned()),
+            quic::Ended::Silence => Ended::Silence,
+            quic::Ended::Other(what) => Ended::Other(format!("quinn: {what}")),
+        };
+        Ok((ended, began.elapsed()))
     }
 
     /// Whether this is what was expected.
@@ -384,6 +433,7 @@ impl Program {
             Program::Openssl => "openssl",
             Program::Chromium => "chromium",
             Program::Firefox => "firefox",
+            Program::Quinn => "quinn",
             Program::Dig => "dig",
             Program::DigHttps => "dig HTTPS",
             Program::Getent => "getent",

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::cases::{Case, GROUPS, RESOLVED, Who};
+use super::cases::{ALLOWED, Case, GROUPS, QUIC_PORT, RESOLVED, Who};
 use super::provider::{Counted, Provider};
 use super::table::{Row, heading};
 use crate::lab::client::Ended;
 use crate::lab::daemon::Counts;
 use crate::lab::pki::Authority;
+use crate::lab::quic::Quic;
 use crate::lab::resolver::Resolver;
 use crate::lab::server::Server;
 use crate::lab::topology::{Topology, UPLINK};
@@ -27,6 +28,7 @@ struct Stage {
     authority: Authority,
     _servers: [Server; 3],
     _resolver: Resolver,
+    quic: Quic,
 }
 
 /// Runs the demo and prints its table. Gives the number of requests that did not end as expected.
@@ -73,12 +75,16 @@ impl Stage {
     fn set(filter: Filter) -> anyhow::Result<Stage> {
         say("making the namespaces school, neighbour, edge and internet");
         let topology = Topology::new()?;
-        say("starting a TLS server that answers to every name, an HTTP server and a resolver");
+        say(
+            "starting a TLS server that answers to every name, servers of HTTP and QUIC, and a resolver",
+        );
         let authority = Authority::new()?;
         let tls = Server::tls(&topology.internet, 443, &authority)?;
         let dot = Server::tls(&topology.internet, 853, &authority)?;
         let http = Server::http(&topology.internet, 80)?;
         let resolver = Resolver::new(&topology.internet, RESOLVED.parse()?)?;
+        let quic = Quic::new()?;
+        quic.serve(&topology.internet, QUIC_PORT, &authority, ALLOWED)?;
         let provider = match filter {
             Filter::Absent => None,
             Filter::Attached => {
@@ -92,6 +98,7 @@ impl Stage {
             authority,
             _servers: [tls, dot, http],
             _resolver: resolver,
+            quic,
         })
     }
 
@@ -103,7 +110,7 @@ impl Stage {
             case.unfiltered()
         };
         let before = self.counts()?;
-        let (ended, took) = case.run(&self.topology, &self.authority)?;
+        let (ended, took) = case.run(&self.topology, &self.authority, &self.quic)?;
         let counted = Counted::between(&before, &self.counts()?);
         let right = case.is_met_by(&ended) && counted.is_right_for(&case);
         let counted = if self.provider.is_some() {
