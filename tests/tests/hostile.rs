@@ -9,14 +9,17 @@
 )]
 
 use filter_common::abi::Outcome;
+use filter_common::reason::Reason;
 use filter_user::kernel::run::XDP_TX;
 use schoolgate_tests::cases;
 use schoolgate_tests::dns::{Query, check_datagram, resolver};
 use schoolgate_tests::evasion::Random;
 use schoolgate_tests::gate::{Gate, Ran, SEED, SMALL, runs, scaled};
 use schoolgate_tests::lab::root_or_skip;
-use schoolgate_tests::setup::LOOPBACK;
+use schoolgate_tests::setup::{LOOPBACK, Setup};
 use schoolgate_tests::twin::Twin;
+
+const BLOCKED: Reason = Reason::BlockUnifiedName;
 
 /// What must be the same on both sides. Rows of hellos are numbered alike, but named nowhere.
 fn plain(outcome: Outcome) -> [u32; 6] {
@@ -41,9 +44,13 @@ struct Both {
 
 impl Both {
     fn new() -> Both {
+        Both::of(&cases::world())
+    }
+
+    fn of(setup: &Setup) -> Both {
         let mut gate = Gate::new(SMALL).unwrap();
-        gate.apply(&cases::world()).unwrap();
-        let twin = Twin::new(&cases::world().desired(SEED), SMALL, SEED);
+        gate.apply(setup).unwrap();
+        let twin = Twin::new(&setup.desired(SEED), SMALL, SEED);
         Both {
             gate,
             twin,
@@ -113,6 +120,31 @@ fn frames_truncated_at_every_byte() {
     both.end();
 }
 
+/// Changes some bytes of a frame, and cuts it now and then.
+fn mutate(random: &mut Random, frame: &mut Vec<u8>) {
+    for _ in 0..1 + random.below(4) {
+        // Most of what decides stands in the first hundred bytes.
+        let end = if random.once_in(3) {
+            frame.len()
+        } else {
+            frame.len().min(110)
+        };
+        let at = random.below(end);
+        let Some(byte) = frame.get_mut(at) else {
+            continue;
+        };
+        *byte = match random.below(4) {
+            0 => *byte ^ 1 << random.below(8),
+            1 => 0,
+            2 => 0xff,
+            _ => random.bits() as u8,
+        };
+    }
+    if random.once_in(4) {
+        frame.truncate(1 + random.below(frame.len()));
+    }
+}
+
 #[test]
 fn mutated_frames() {
     if !root_or_skip("mutated_frames") {
@@ -123,30 +155,39 @@ fn mutated_frames() {
     let mut random = Random::new(7);
     for number in 0..scaled(120_000) {
         let mut frame = random.pick(&seeds).clone();
-        for _ in 0..1 + random.below(4) {
-            // Most of what decides stands in the first hundred bytes.
-            let end = if random.once_in(3) {
-                frame.len()
-            } else {
-                frame.len().min(110)
-            };
-            let at = random.below(end);
-            frame[at] = match random.below(4) {
-                0 => frame[at] ^ 1 << random.below(8),
-                1 => 0,
-                2 => 0xff,
-                _ => random.bits() as u8,
-            };
-        }
-        if random.once_in(4) {
-            frame.truncate(1 + random.below(frame.len()));
-        }
+        mutate(&mut random, &mut frame);
         both.frame("mutated", &frame);
         if number % 200 == 199 {
             both.forget_flows();
         }
     }
     both.end();
+}
+
+#[test]
+fn mutated_frames_of_the_internet_side() {
+    if !root_or_skip("mutated_frames_of_the_internet_side") {
+        return;
+    }
+    let inward = cases::all().into_iter().filter(|case| {
+        let stopped = case
+            .quic
+            .iter()
+            .any(|flow| flow.reason == BLOCKED && !flow.over);
+        !case.setup.organisations && stopped
+    });
+    for case in inward {
+        let mut both = Both::of(&case.setup);
+        both.gate.set_quic(&case.quic, case.inspector);
+        both.twin.set_quic(&case.quic, case.inspector);
+        let mut random = Random::new(13);
+        for _ in 0..scaled(8_000) {
+            let mut frame = random.pick(&case.steps).frame.clone();
+            mutate(&mut random, &mut frame);
+            both.frame(&case.what, &frame);
+        }
+        both.end();
+    }
 }
 
 #[test]
