@@ -14,7 +14,8 @@ use schoolgate_tests::lab::browser::{Browser, Kind, Seen, Setup, Trust, program_
 use schoolgate_tests::lab::daemon::{CONFIG, Daemon};
 use schoolgate_tests::lab::resolver::Resolver;
 use schoolgate_tests::lab::scene::{
-    ALLOWED, EXACT, ORGANISATION, REGISTRY, REGISTRY_TEXT, Scene, config,
+    ALLOWED, EXACT, ORGANISATION, PORTAL, PORTAL_CONFIG, PORTAL_NAME, REGISTRY, REGISTRY_TEXT,
+    SHOPS_CONFIG, Scene, config,
 };
 use schoolgate_tests::lab::server::Server;
 use schoolgate_tests::lab::topology::{SERVER4, UPLINK};
@@ -23,10 +24,6 @@ use schoolgate_tests::lab::{artefacts, patience};
 /// Longer than any browser waits for an answer.
 const LIMIT: Duration = Duration::from_secs(100);
 
-/// The portal's address, the edge's on the school's link.
-const PORTAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// Its name.
-const PORTAL_NAME: &str = "filter.example";
 /// A name that becomes forbidden after a browser has learnt to go there by HTTPS only.
 const STRICT: &str = "strict.example";
 /// Who tells it so.
@@ -42,23 +39,6 @@ const NOBODY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 99);
 /// A name that each browser is warned of by itself, as "continue" is for the address of both.
 const WARNED: [&str; 2] = ["chromium.warned.example", "firefox.warned.example"];
 
-const PORTAL_CONFIG: &str = r#"
-[[registries]]
-id = "shops"
-tier = "nsor"
-format = "domains"
-semantics = "suffix"
-path = "shops.txt"
-categories = ["shopping"]
-
-[portal]
-listen = ["192.0.2.1:80"]
-address = ["192.0.2.1"]
-host = "filter.example"
-name = "Example Telecom"
-contact = "+7 000 000-00-00, help@telecom.example"
-"#;
-
 struct Stage {
     trust: Trust,
     _daemon: Daemon,
@@ -72,7 +52,7 @@ impl Stage {
         let scene = Scene::new(program).unwrap();
         let profile = "id = \"pupils\"\n";
         let more = format!("{profile}warn = [\"shopping\"]\nsafe_search = \"strict\"\n");
-        let text = config(&scene.site).replace(profile, &more) + PORTAL_CONFIG;
+        let text = config(&scene.site).replace(profile, &more) + SHOPS_CONFIG + PORTAL_CONFIG;
         scene.site.write(CONFIG, &text).unwrap();
         scene.site.write("shops.txt", &WARNED.join("\n")).unwrap();
         let (internet, edge) = (&scene.topology.internet, &scene.topology.edge);
@@ -93,20 +73,14 @@ impl Stage {
     fn list(&self, more: &[&str]) {
         let text = format!("{REGISTRY_TEXT}{}\n", more.join("\n"));
         self.scene.site.write(REGISTRY, &text).unwrap();
-        let edge = &self.scene.topology.edge;
-        let done = self
-            .scene
-            .site
-            .ask_daemon(edge, &["reload", "--wait"])
-            .unwrap();
-        assert_eq!(done.code, Some(0), "{done:?}");
+        self.scene.reload().unwrap();
     }
 
     fn person(&self, kind: Kind) -> Person {
         let mut hosts: Vec<(String, IpAddr)> = Vec::new();
         let known = [ALLOWED, EXACT, STRICT].into_iter().chain(WARNED);
         hosts.extend(known.map(|name| (name.to_owned(), SERVER4.into())));
-        hosts.push((PORTAL_NAME.to_owned(), PORTAL.into()));
+        hosts.push((PORTAL_NAME.to_owned(), PORTAL.parse().unwrap()));
         let setup = Setup {
             namespace: &self.scene.topology.school,
             trust: &self.trust,

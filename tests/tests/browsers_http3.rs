@@ -203,13 +203,7 @@ impl Stage {
         let text = config(&self.scene.site).replace("age = 12\n", &quic);
         self.scene.site.write(CONFIG, &text).unwrap();
         if daemon.is_some() {
-            let edge = &self.scene.topology.edge;
-            let done = self
-                .scene
-                .site
-                .ask_daemon(edge, &["reload", "--wait"])
-                .unwrap();
-            assert_eq!(done.code, Some(0), "{done:?}");
+            self.scene.reload().unwrap();
         } else {
             *daemon = Some(self.scene.site.start(&self.scene.topology.edge).unwrap());
         }

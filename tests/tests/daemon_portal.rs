@@ -15,42 +15,26 @@ use schoolgate_tests::lab::client::{Ended, connect};
 use schoolgate_tests::lab::commands::screenshot;
 use schoolgate_tests::lab::daemon::{CONFIG, Daemon, program_or_skip};
 use schoolgate_tests::lab::namespace::Namespace;
-use schoolgate_tests::lab::scene::{ALLOWED, EXACT, ORGANISATION, Scene, config};
+use schoolgate_tests::lab::scene::{
+    ALLOWED, EXACT, ORGANISATION, PORTAL, PORTAL_CONFIG, PORTAL6, SHOPS_CONFIG, Scene, config,
+};
 use schoolgate_tests::lab::server::Server;
 use schoolgate_tests::lab::topology::{SCHOOL4, SCHOOL6, SERVER4, SERVER6};
 use schoolgate_tests::lab::{artefacts, patience, process, skip};
 
 /// A name that the profile warns of.
 const WARNED: &str = "warned.example";
-/// The edge's address on the school's link: the portal's.
-const PORTAL: &str = "192.0.2.1";
-/// The same by IPv6.
-const PORTAL6: &str = "2001:db8:100::1";
 /// Number of the only organisation.
 const ORG: u32 = 1;
-
-const MORE: &str = r#"
-[[registries]]
-id = "shops"
-tier = "nsor"
-format = "domains"
-semantics = "suffix"
-path = "shops.txt"
-categories = ["shopping"]
-
-[portal]
-listen = ["192.0.2.1:80", "[2001:db8:100::1]:80"]
-address = ["192.0.2.1", "2001:db8:100::1"]
-host = "filter.example"
-name = "Example Telecom"
-contact = "+7 000 000-00-00, help@telecom.example"
-"#;
 
 fn start(program: &Path) -> (Scene, Daemon) {
     let scene = Scene::new(program).unwrap();
     let profile = "id = \"pupils\"\n";
     let text = config(&scene.site).replace(profile, &format!("{profile}warn = [\"shopping\"]\n"));
-    scene.site.write(CONFIG, &(text + MORE)).unwrap();
+    scene
+        .site
+        .write(CONFIG, &(text + SHOPS_CONFIG + PORTAL_CONFIG))
+        .unwrap();
     scene
         .site
         .write("shops.txt", &format!("{WARNED}\n"))

@@ -136,11 +136,7 @@ fn a_profile_turns_every_client_to_tcp_or_none() {
         );
     }
     scene.site.write(CONFIG, &with("allow")).unwrap();
-    let reload = scene
-        .site
-        .ask_daemon(&scene.topology.edge, &["reload", "--wait"])
-        .unwrap();
-    assert_eq!(reload.code, Some(0), "{reload:?}");
+    scene.reload().unwrap();
     assert_eq!(ask(&quic, &scene, SERVER4.into(), ALLOWED), Ended::Answered);
     assert_eq!(
         ask(&quic, &scene, LISTED4.into(), ALLOWED),

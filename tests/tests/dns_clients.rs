@@ -11,19 +11,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use schoolgate_tests::lab::daemon::{CONFIG, Daemon, program_or_skip};
 use schoolgate_tests::lab::dns_tools::{Dnsmasq, kdig};
 use schoolgate_tests::lab::namespace::Namespace;
-use schoolgate_tests::lab::scene::{ALLOWED, EXACT, ORGANISATION, Scene, config};
+use schoolgate_tests::lab::scene::{
+    ALLOWED, EXACT, ORGANISATION, PORTAL, PORTAL_CONFIG, PORTAL6, Scene, config,
+};
 use schoolgate_tests::lab::topology::{SERVER4, SERVER6};
 
-const PORTAL: &str = "192.0.2.1";
-const PORTAL6: &str = "2001:db8:100::1";
-const MORE: &str = r#"
-[portal]
-listen = ["192.0.2.1:80", "[2001:db8:100::1]:80"]
-address = ["192.0.2.1", "2001:db8:100::1"]
-host = "filter.example"
-name = "Example Telecom"
-contact = "help@telecom.example"
-"#;
 const RESOLVERS: [IpAddr; 2] = [IpAddr::V4(SERVER4), IpAddr::V6(SERVER6)];
 
 struct Stage {
@@ -36,7 +28,7 @@ impl Stage {
     fn new() -> Option<Stage> {
         let program = program_or_skip("dns_clients")?;
         let scene = Scene::new(&program).unwrap();
-        let text = config(&scene.site) + MORE;
+        let text = config(&scene.site) + PORTAL_CONFIG;
         scene.site.write(CONFIG, &text).unwrap();
         let internet = &scene.topology.internet;
         let resolver = Dnsmasq::authority(internet, "example", &RESOLVERS, SERVER4.into()).unwrap();

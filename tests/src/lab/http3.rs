@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::Response;
-use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
+use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime};
 use tokio::runtime::Runtime;
 
 use super::namespace::Namespace;
 use super::pki::Authority;
+use super::quic::whom;
 use super::server::page;
 
 /// Error code of HTTP/3 for an end without an error (RFC 9114 section 8.1).
@@ -89,10 +90,7 @@ impl Http3 {
 /// Completes a connection, notes its name, and answers its requests.
 async fn serve(incoming: Incoming, completed: Completed) -> anyhow::Result<()> {
     let connection = incoming.await?;
-    let data = connection.handshake_data();
-    let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
-    let name = data.and_then(|data| data.server_name).unwrap_or_default();
-    let client = connection.remote_address().ip().to_canonical();
+    let (client, name) = whom(&connection);
     completed
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, ConnectionError, Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
+use quinn::{
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, ServerConfig, TokioRuntime,
+};
 use tokio::runtime::Runtime;
 
 use super::namespace::Namespace;
@@ -148,6 +150,14 @@ impl Quic {
     }
 }
 
+/// The client of a connection that a server completed, and the name that it asked for.
+pub(super) fn whom(connection: &Connection) -> (IpAddr, String) {
+    let data = connection.handshake_data();
+    let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
+    let name = data.and_then(|data| data.server_name).unwrap_or_default();
+    (connection.remote_address().ip().to_canonical(), name)
+}
+
 /// Completes a connection, notes its name, and sends back what comes.
 async fn answer(incoming: quinn::Incoming, completed: Arc<Mutex<Vec<(IpAddr, String)>>>) {
     // As far away as a server of the neighbourhood: an answer takes a while to come.
@@ -155,14 +165,11 @@ async fn answer(incoming: quinn::Incoming, completed: Arc<Mutex<Vec<(IpAddr, Str
     let Ok(connection) = incoming.await else {
         return;
     };
-    let data = connection.handshake_data();
-    let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
-    let name = data.and_then(|data| data.server_name).unwrap_or_default();
-    let client = connection.remote_address().ip().to_canonical();
+    let asked = whom(&connection);
     completed
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .push((client, name));
+        .push(asked);
     while let Ok((mut send, mut receive)) = connection.accept_bi().await {
         if let Ok(asked) = receive.read_to_end(ANSWER_MAX).await {
             // A client that is gone needs no answer.

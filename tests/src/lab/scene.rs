@@ -39,6 +39,32 @@ blocked.example
 2001:db8:dead::1
 ";
 
+/// A second registry for a configuration, of shops, in the file `shops.txt`.
+pub const SHOPS_CONFIG: &str = r#"
+[[registries]]
+id = "shops"
+tier = "nsor"
+format = "domains"
+semantics = "suffix"
+path = "shops.txt"
+categories = ["shopping"]
+"#;
+/// The portal's address: the edge's on the school's link.
+pub const PORTAL: &str = "192.0.2.1";
+/// The same by IPv6.
+pub const PORTAL6: &str = "2001:db8:100::1";
+/// The portal's name.
+pub const PORTAL_NAME: &str = "filter.example";
+/// The portal for a configuration.
+pub const PORTAL_CONFIG: &str = r#"
+[portal]
+listen = ["192.0.2.1:80", "[2001:db8:100::1]:80"]
+address = ["192.0.2.1", "2001:db8:100::1"]
+host = "filter.example"
+name = "Example Telecom"
+contact = "+7 000 000-00-00, help@telecom.example"
+"#;
+
 /// The stage of a test.
 pub struct Scene {
     /// What the daemon reads and keeps. Dropped first, so that links go before their devices.
@@ -83,6 +109,17 @@ impl Scene {
         let scene = Scene::new(program)?;
         let daemon = scene.site.start(&scene.topology.edge)?;
         Ok((scene, daemon))
+    }
+
+    /// Has the daemon take over what its files hold now.
+    ///
+    /// # Errors
+    /// It does not, or does not answer.
+    pub fn reload(&self) -> anyhow::Result<()> {
+        let edge = &self.topology.edge;
+        let done = self.site.ask_daemon(edge, &["reload", "--wait"])?;
+        anyhow::ensure!(done.code == Some(0), "{done:?}");
+        Ok(())
     }
 
     /// Fetches a page by TLS.
