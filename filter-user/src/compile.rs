@@ -24,7 +24,7 @@ use crate::numbers::Numbers;
 use crate::policy::{page, policy, portal};
 use crate::problem::Problem;
 use crate::registry::{RECORD_ADDRESS, RECORD_IPV4, RECORD_SUFFIX, RECORD_URLS, Source};
-use crate::safe_search::{Engine, SafeSearch};
+use crate::safe_search::{self, Engine};
 
 use classes::Classes;
 pub use nets::Rejected;
@@ -152,7 +152,7 @@ pub fn compile(input: &Input<'_>) -> Result<Compiled, Problem> {
         organisations: organisations(input),
         portal: portal(input.config),
         page: page(input.config),
-        safe_search: safe_search(input),
+        safe_search: safe_forms(input.config, input.numbers),
         syn_limit: input.config.daemon.syn_limit,
         pass_all: input.config.daemon.pass_all,
     };
@@ -285,7 +285,7 @@ fn gather(input: &Input<'_>) -> Vec<Found> {
             source: CANARY_SOURCE << RECORD_BITS | kind,
         }));
     }
-    for (number, engine) in engines(input) {
+    for (number, engine) in engines(input.config, input.numbers) {
         let names = engine.names.iter();
         let keys = names.filter_map(|name| name_key(input.seed, name.as_bytes()));
         found.extend(keys.map(|key| Found {
@@ -299,23 +299,25 @@ fn gather(input: &Input<'_>) -> Vec<Found> {
 }
 
 /// The search engines with their numbers, where a profile leads to their safe form.
-fn engines<'a>(input: &Input<'a>) -> impl Iterator<Item = (u32, &'a Engine)> {
-    let mut profiles = input.config.profiles.iter();
-    let wanted = profiles.any(|profile| profile.safe_search != SafeSearch::Off);
-    let engines = input.config.engines.iter().filter(move |_| wanted);
-    let numbers = input.numbers;
+fn engines<'a>(
+    config: &'a Config,
+    numbers: &'a Numbers,
+) -> impl Iterator<Item = (u32, &'a Engine)> {
+    let wanted = safe_search::wanted(config);
+    let engines = config.engines.iter().filter(move |_| wanted);
     engines.filter_map(|engine| Some((numbers.engine(&engine.id)?, engine)))
 }
 
-/// Where names of search engines lead.
-fn safe_search(input: &Input<'_>) -> BTreeMap<u32, PortalAddresses> {
-    engines(input)
+/// Where names of search engines lead, by row of `ANSWERS`.
+#[must_use]
+pub fn safe_forms(config: &Config, numbers: &Numbers) -> BTreeMap<u32, PortalAddresses> {
+    engines(config, numbers)
         .flat_map(|(number, engine)| {
             [
-                (answer_row(number, 0), engine.strict.addresses),
+                (answer_row(number, 0), engine.strict.addresses()),
                 (
                     answer_row(number, POLICY_SAFE_MODERATE),
-                    engine.moderate().addresses,
+                    engine.moderate().addresses(),
                 ),
             ]
         })

@@ -2,10 +2,12 @@
 //! content-addressed: classes and policies stand here by value, and their rows are `kernel`'s affair.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use filter_common::abi::{Addresses, Class, PAGE_BUF, Page, Policy};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 
 /// A host name, suffix or address with its class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +78,7 @@ pub struct InterfaceRow {
 }
 
 /// Where an answer leads: addresses of the portal, or of a search engine's safe form.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortalAddresses {
     /// IPv4 address.
     pub v4: Option<Ipv4Addr>,
@@ -99,6 +101,17 @@ impl PortalAddresses {
             *last = v4;
         }
         row
+    }
+}
+
+impl fmt::Display for PortalAddresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.v4, self.v6) {
+            (None, None) => f.write_str("no address"),
+            (Some(v4), None) => v4.fmt(f),
+            (None, Some(v6)) => v6.fmt(f),
+            (Some(v4), Some(v6)) => write!(f, "{v4} and {v6}"),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::categories::UNLAWFUL;
-use crate::compile::{Compiled, Input, compile};
+use crate::compile::{Compiled, Input, compile, safe_forms};
 use crate::config::{Config, Format, Registry, Tier};
 use crate::desired::InterfaceRow;
 use crate::entries::Book;
@@ -15,6 +15,7 @@ use crate::problem::Problem;
 use crate::registry::Source;
 use crate::registry::load::{KeptBefore, Loaded, Summary, load};
 use crate::registry::progress::Progress;
+use crate::safe_search::{self, Found};
 use crate::state::State;
 
 /// Everything that follows from a configuration file.
@@ -34,6 +35,8 @@ pub struct Everything {
     pub compiled: Compiled,
     /// Seed of the keys.
     pub seed: u64,
+    /// Where targets of search engines were found.
+    pub found: Found,
     /// Milliseconds that all of it took.
     pub milliseconds: u64,
 }
@@ -71,7 +74,7 @@ impl Everything {
     }
 
     fn of_config(
-        config: Config,
+        mut config: Config,
         seed: u64,
         before: Before<'_>,
         progress: Progress,
@@ -83,6 +86,8 @@ impl Everything {
             .map_or(&[][..], |everything| &everything.sources);
         let loaded = load(&config, seed, sources, &before.state.kept, progress)?;
         let numbers = before.state.numbers.assign(&config);
+        let found = before.state.found.clone();
+        safe_search::follow(&mut config.engines, &found);
         let interfaces = interfaces(&config, &numbers)?;
         let compiled = compile(&Input {
             config: &config,
@@ -94,7 +99,7 @@ impl Everything {
         })
         .map_err(|problem| vec![problem])?;
         Ok(Everything::assemble(
-            config, loaded, numbers, compiled, seed, started,
+            config, loaded, numbers, found, compiled, seed, started,
         ))
     }
 
@@ -102,6 +107,7 @@ impl Everything {
         config: Config,
         loaded: Loaded,
         numbers: Numbers,
+        found: Found,
         compiled: Compiled,
         seed: u64,
         started: Instant,
@@ -125,8 +131,19 @@ impl Everything {
             numbers,
             compiled,
             seed,
+            found,
             milliseconds,
         }
+    }
+
+    /// The same with search engines led to where their targets were found.
+    #[must_use]
+    pub fn led(&self, found: Found) -> Everything {
+        let mut led = self.clone();
+        safe_search::follow(&mut led.config.engines, &found);
+        led.compiled.desired.safe_search = safe_forms(&led.config, &led.numbers);
+        led.found = found;
+        led
     }
 
     /// For finding entries.
@@ -152,6 +169,7 @@ impl Everything {
         State {
             numbers: self.numbers.clone(),
             kept,
+            found: self.found.clone(),
         }
     }
 }

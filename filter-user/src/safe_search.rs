@@ -1,13 +1,14 @@
 //! Search engines whose safe form is at an address of its own: the names that lead there, and the addresses.
-//! Data, read from a file (`rules/safesearch.toml`).
+//! Data, read from a file (`rules/safesearch.toml`), and what the resolver says of the engines' own names for it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::Path;
 
 use filter_common::abi::ENGINES_MAX;
 use toml::de::DeTable;
 
+use crate::config::Config;
 use crate::config::reader::{At, Section, Source};
 use crate::desired::PortalAddresses;
 use crate::normalise::{self, Accept, Guards, Subject};
@@ -32,14 +33,27 @@ pub enum SafeSearch {
     Strict,
 }
 
-/// A form of an engine.
+/// A form of an engine: a name to ask for, addresses, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Form {
     /// The name that the engine publishes for it.
-    pub target: String,
-    /// Its addresses, at least one.
-    pub addresses: PortalAddresses,
+    pub target: Option<String>,
+    /// The addresses in the file.
+    pub listed: PortalAddresses,
+    /// What the resolver said last of `target`.
+    pub found: Option<PortalAddresses>,
 }
+
+impl Form {
+    /// Where names of the engine lead: nowhere, while `target` was never found and nothing is listed.
+    #[must_use]
+    pub fn addresses(&self) -> PortalAddresses {
+        self.found.unwrap_or(self.listed)
+    }
+}
+
+/// Addresses by target.
+pub type Found = BTreeMap<String, PortalAddresses>;
 
 /// A search engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +76,71 @@ impl Engine {
     pub fn moderate(&self) -> &Form {
         self.moderate.as_ref().unwrap_or(&self.strict)
     }
+
+    fn forms(&self) -> impl Iterator<Item = &Form> {
+        std::iter::once(&self.strict).chain(&self.moderate)
+    }
+
+    fn forms_mut(&mut self) -> impl Iterator<Item = &mut Form> {
+        std::iter::once(&mut self.strict).chain(&mut self.moderate)
+    }
+}
+
+/// The targets of all engines with where they lead, if a profile leads to safe forms; else none.
+#[must_use]
+pub fn targets(config: &Config) -> Found {
+    if !wanted(config) {
+        return Found::new();
+    }
+    let forms = config.engines.iter().flat_map(Engine::forms);
+    let targets = forms.filter_map(|form| Some((form.target.clone()?, form.addresses())));
+    targets.collect()
+}
+
+/// Whether a profile leads to safe forms.
+#[must_use]
+pub fn wanted(config: &Config) -> bool {
+    let mut profiles = config.profiles.iter();
+    profiles.any(|profile| profile.safe_search != SafeSearch::Off)
+}
+
+/// Leads the engines to where their targets were found.
+pub fn follow(engines: &mut [Engine], found: &Found) {
+    for form in engines.iter_mut().flat_map(Engine::forms_mut) {
+        let target = form.target.as_ref();
+        form.found = target.and_then(|target| found.get(target)).copied();
+    }
+}
+
+/// What to make of the resolver's answers of one family: of several addresses the one in force, so that nothing changes
+/// without need, else the lowest.
+///
+/// # Errors
+/// An answer is no server's address on the Internet, or one of the provider's `own`: a resolver's own block, most likely.
+pub fn choose<A: Copy + Ord + Into<IpAddr>>(
+    answers: &[A],
+    in_force: Option<A>,
+    own: &[IpAddr],
+) -> Result<Option<A>, String> {
+    let mut addresses = answers.iter().map(|answer| (*answer).into());
+    if let Some(nobody) =
+        addresses.find(|address: &IpAddr| !is_server(*address) || own.contains(address))
+    {
+        return Err(format!(
+            "the resolver says {nobody}, which is no search engine's"
+        ));
+    }
+    let kept = in_force.filter(|address| answers.contains(address));
+    Ok(kept.or_else(|| answers.iter().min().copied()))
+}
+
+/// Whether an address can be a server's on the Internet.
+fn is_server(address: IpAddr) -> bool {
+    let here = match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    };
+    !(here || address.is_unspecified() || address.is_multicast() || address.is_loopback())
 }
 
 /// Reads a list of engines.
@@ -205,28 +284,25 @@ impl Reader<'_> {
         Some(name)
     }
 
-    /// `{ target = "...", ipv4 = "...", ipv6 = "..." }`
+    /// `{ target = "...", ipv4 = "...", ipv6 = "..." }`, of which one at least is there.
     fn form(&mut self, mut section: Section<'_, '_>) -> Option<Form> {
         let at = section.at();
-        let target = section.required(self.source, "target");
+        let target = section.string(self.source, "target");
         let ipv4 = section.string(self.source, "ipv4");
         let ipv6 = section.string(self.source, "ipv6");
         section.finish(self.source);
-        if ipv4.is_none() && ipv6.is_none() {
-            let what = "[[engines]] form without an address";
-            self.source.problem(at, what, "add ipv4, ipv6 or both");
+        if target.is_none() && ipv4.is_none() && ipv6.is_none() {
+            let what = "[[engines]] form without a target and without an address";
+            self.source.problem(at, what, "add target, ipv4 or ipv6");
         }
         let v4 = ipv4.and_then(|text| self.address(&text, IPV4));
         let v6 = ipv6.and_then(|text| self.address(&text, IPV6));
-        let target = target?;
-        let Some(name) = host(&target.value) else {
-            let what = format!("[[engines]] target: \"{}\" is no host name", target.value);
-            (self.source).problem(target.at, what, "write the name that the engine publishes");
-            return None;
-        };
         Some(Form {
-            target: name,
-            addresses: PortalAddresses {
+            target: match target {
+                Some(target) => Some(self.target(&target)?),
+                None => None,
+            },
+            listed: PortalAddresses {
                 v4: v4.and_then(|address| match address {
                     IpAddr::V4(v4) => Some(v4),
                     IpAddr::V6(_) => None,
@@ -236,17 +312,24 @@ impl Reader<'_> {
                     IpAddr::V4(_) => None,
                 }),
             },
+            found: None,
         })
+    }
+
+    fn target(&mut self, target: &At<String>) -> Option<String> {
+        let name = host(&target.value);
+        if name.is_none() {
+            let what = format!("[[engines]] target: \"{}\" is no host name", target.value);
+            (self.source).problem(target.at, what, "write the name that the engine publishes");
+        }
+        name
     }
 
     /// An address that can be a server's.
     fn address(&mut self, text: &At<String>, family: &str) -> Option<IpAddr> {
         let parsed = text.value.parse::<IpAddr>().ok();
-        let found = parsed.filter(|address| {
-            let nobody =
-                address.is_unspecified() || address.is_multicast() || address.is_loopback();
-            address.is_ipv6() == (family == IPV6) && !nobody
-        });
+        let found =
+            parsed.filter(|address| address.is_ipv6() == (family == IPV6) && is_server(*address));
         if found.is_none() {
             let what = format!(
                 "[[engines]] \"{}\" is no server's {family} address",
@@ -289,18 +372,34 @@ mod tests {
     fn built_in_engines_are_sound() {
         let engines = from_text(Path::new("s"), BUILT_IN).unwrap();
         let ids: Vec<&str> = engines.iter().map(|engine| engine.id.as_str()).collect();
-        assert_eq!(ids, ["google", "youtube", "bing", "duckduckgo", "yandex"]);
+        let known = [
+            "google",
+            "youtube",
+            "bing",
+            "duckduckgo",
+            "yandex",
+            "ecosia",
+            "pixabay",
+        ];
+        assert_eq!(ids, known);
         let google = &engines[0];
         assert!(google.names.len() > 185, "{}", google.names.len());
         assert!(google.names.contains(&"www.google.co.uk".to_owned()));
         assert_eq!(google.moderate(), &google.strict);
         let youtube = &engines[1];
         assert_ne!(youtube.moderate(), &youtube.strict);
-        assert!(
-            engines
-                .iter()
-                .all(|engine| engine.strict.addresses.v4.is_some())
+        // Those of large hosters change: their targets alone are known.
+        let unlisted = engines
+            .iter()
+            .filter(|engine| engine.strict.listed == PortalAddresses::default());
+        assert_eq!(
+            unlisted
+                .map(|engine| engine.id.as_str())
+                .collect::<Vec<_>>(),
+            ["ecosia", "pixabay"]
         );
+        let mut forms = engines.iter().flat_map(Engine::forms);
+        assert!(forms.all(|form| form.target.is_some()));
     }
 
     #[test]
@@ -308,7 +407,57 @@ mod tests {
         let engines = from_text(Path::new("s.toml"), GOOD).unwrap();
         assert_eq!(engines[0].names, ["www.a.com", "www.a.co.uk", "a.example"]);
         assert_eq!(engines[1].names, ["b.example"]);
-        assert_eq!(engines[1].moderate().target, "m.b.example");
+        let target = engines[1].moderate().target.as_deref();
+        assert_eq!(target, Some("m.b.example"));
+    }
+
+    #[test]
+    fn what_is_found_stands_above_what_is_listed() {
+        let mut engines = from_text(Path::new("s.toml"), GOOD).unwrap();
+        let listed = engines[0].strict.addresses();
+        assert_eq!(listed.v4, Some([192, 0, 2, 1].into()));
+        let there = PortalAddresses {
+            v4: Some([192, 0, 2, 9].into()),
+            v6: None,
+        };
+        let found = Found::from([("safe.a.com".to_owned(), there)]);
+        follow(&mut engines, &found);
+        assert_eq!(engines[0].strict.addresses(), there);
+        assert_eq!(engines[1].strict.addresses(), engines[1].strict.listed);
+        follow(&mut engines, &Found::new());
+        assert_eq!(engines[0].strict.addresses(), listed);
+    }
+
+    #[test]
+    fn targets_are_asked_for_only_where_a_profile_needs_them() {
+        let of = |word: &str| {
+            let text = format!("[[profiles]]\nid = \"p\"\nsafe_search = \"{word}\"\n");
+            let config = Config::from_text(Path::new("s.toml"), &text).unwrap();
+            targets(&config).len()
+        };
+        assert_eq!(of("off"), 0);
+        assert_eq!(of("moderate"), of("strict"));
+        assert_eq!(of("strict"), 8, "seven engines, one with two forms");
+    }
+
+    #[test]
+    fn an_address_in_force_is_kept_and_a_sinkhole_refused() {
+        use std::net::Ipv4Addr;
+        let [one, two, three] = [1, 2, 3].map(|last| Ipv4Addr::new(198, 51, 100, last));
+        assert_eq!(choose(&[two, one], None, &[]), Ok(Some(one)));
+        assert_eq!(choose(&[two, one], Some(two), &[]), Ok(Some(two)));
+        assert_eq!(choose(&[two, one], Some(three), &[]), Ok(Some(one)));
+        assert_eq!(choose(&[], Some(one), &[]), Ok(None));
+        assert!(choose(&[two], Some(two), &[two.into()]).is_err());
+        for sink in ["0.0.0.0", "127.0.0.1", "10.0.0.1", "169.254.1.1"] {
+            let sink: Ipv4Addr = sink.parse().unwrap();
+            let refused = choose(&[one, sink], None, &[]).unwrap_err();
+            assert!(refused.contains(&sink.to_string()), "{refused}");
+        }
+        for sink in ["::", "::1", "fe80::1", "fd00::1"] {
+            let sink: std::net::Ipv6Addr = sink.parse().unwrap();
+            assert!(choose(&[sink], None, &[]).is_err());
+        }
     }
 
     /// What is replaced in the good file, by what, and the beginning of the problem.
@@ -359,14 +508,19 @@ mod tests {
             "s.toml:11: [[engines]] \"192.0.2.1\" is no server's IPv6 address",
         ),
         (
-            ", ipv4 = \"192.0.2.1\"",
+            "target = \"safe.a.com\", ipv4 = \"192.0.2.1\"",
             "",
-            "s.toml:6: [[engines]] form without an address",
+            "s.toml:6: [[engines]] form without a target and without an address",
         ),
         (
-            "target = \"safe.a.com\", ",
-            "",
-            "s.toml:6: [strict] has no target",
+            "\"safe.a.com\"",
+            "\"safe a\"",
+            "s.toml:6: [[engines]] target: \"safe a\" is no host name",
+        ),
+        (
+            "192.0.2.1",
+            "10.0.0.1",
+            "s.toml:6: [[engines]] \"10.0.0.1\" is no server's IPv4 address",
         ),
         (
             "ipv4 = \"192.0.2.1\"",

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::numbers::Numbers;
 use crate::problem::Problem;
 use crate::registry::load::KeptBefore;
+use crate::safe_search::Found;
 
 /// What outlives the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub struct State {
     pub numbers: Numbers,
     /// Entries that each registry held when it was last in force.
     pub kept: KeptBefore,
+    /// Where targets of search engines were found last.
+    #[serde(default)]
+    pub found: Found,
 }
 
 /// The state directory, ours alone.
@@ -178,6 +182,11 @@ mod tests {
         let mut state = State::default();
         state.kept.insert("law".to_owned(), 7);
         state.numbers.realms.insert("lan".to_owned(), 1);
+        let there = crate::desired::PortalAddresses {
+            v4: Some([192, 0, 2, 1].into()),
+            v6: None,
+        };
+        state.found.insert("safe.example".to_owned(), there);
         state_dir.store(&state).unwrap();
         assert_eq!(state_dir.load(), state);
     }

@@ -2,11 +2,13 @@
 //! anyone.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Enrolled;
+use crate::desired::PortalAddresses;
 use crate::registry::load::Summary;
 
 /// How things are.
@@ -41,6 +43,9 @@ pub struct Status {
     /// How the names of QUIC are read; none: they are not, and QUIC that profiles want read is turned to TCP.
     #[serde(default)]
     pub quic: Option<QuicStatus>,
+    /// Targets of search engines that were asked for.
+    #[serde(default)]
+    pub safe_search: Vec<TargetStatus>,
     /// Fill levels of the maps.
     pub fill: Vec<Level>,
     /// Bytes of kernel memory of the maps.
@@ -66,6 +71,30 @@ pub struct QuicStatus {
     pub late: u64,
     /// Hellos held at this moment.
     pub kept: u64,
+}
+
+/// What became of a search engine's target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetStatus {
+    /// The name.
+    pub target: String,
+    /// Where its engine's names lead: what was found, now or before, else what is listed.
+    pub addresses: PortalAddresses,
+    /// Why it was not found this time.
+    pub problem: Option<String>,
+}
+
+impl fmt::Display for TargetStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.problem {
+            None => write!(f, "{} is at {}", self.target, self.addresses),
+            Some(problem) => write!(
+                f,
+                "{} was not found: {problem}; {} stays",
+                self.target, self.addresses
+            ),
+        }
+    }
 }
 
 /// The program in force.

@@ -199,6 +199,16 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
         "untouched packets of others: {}",
         count(status.untouched)
     )?;
+    print_names(status, out)?;
+    if let Some(reload) = &status.last_reload {
+        write!(out, "last reload: ")?;
+        print_reload(reload, context)?;
+    }
+    Ok(())
+}
+
+/// How names are read that the program cannot read or know by itself.
+fn print_names(status: &Status, out: &mut dyn std::io::Write) -> Result<(), Failure> {
     match &status.quic {
         Some(quic) => writeln!(
             out,
@@ -213,9 +223,8 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
             "QUIC: names are not read; what is not allowed turns to TCP"
         )?,
     }
-    if let Some(reload) = &status.last_reload {
-        write!(out, "last reload: ")?;
-        print_reload(reload, context)?;
+    for target in &status.safe_search {
+        writeln!(out, "safe search: {target}")?;
     }
     Ok(())
 }

@@ -264,6 +264,8 @@ pub struct Profile {
 
 /// Role of the portal's addresses.
 pub const PORTAL: &str = "portal";
+/// Role of the resolvers' addresses.
+pub const RESOLVERS: &str = "resolvers";
 
 /// An address of the provider's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,7 +274,7 @@ pub struct Infrastructure {
     pub address: IpAddr,
     /// Line in the configuration.
     pub line: u32,
-    /// [`PORTAL`], resolver or other.
+    /// [`PORTAL`], [`RESOLVERS`] or other.
     pub role: &'static str,
 }
 

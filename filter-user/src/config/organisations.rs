@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::parse::{Context, check_unique, did_you_mean};
 use super::reader::{At, Section, Source};
-use super::{DEFAULT_REALM, Infrastructure, Interface, Organisation, PORTAL, Profile};
+use super::{DEFAULT_REALM, Infrastructure, Interface, Organisation, PORTAL, Profile, RESOLVERS};
 use crate::problem::nearest;
 
 /// Reads all organisations.
@@ -159,7 +159,7 @@ pub(super) fn infrastructure(
         return Vec::new();
     };
     let mut addresses = Vec::new();
-    for role in [PORTAL, "resolvers", "other"] {
+    for role in [PORTAL, RESOLVERS, "other"] {
         for text in section.strings(source, role) {
             match text.value.parse::<IpAddr>() {
                 Ok(address) => {

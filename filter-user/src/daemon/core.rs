@@ -18,8 +18,9 @@ use crate::portal::{Slot, View};
 use crate::problem::Problem;
 use crate::registry::load::{Freshness, Summary};
 use crate::registry::progress::Progress;
+use crate::safe_search::Found;
 use crate::state::{State, StateDir};
-use crate::status::Reload;
+use crate::status::{Reload, TargetStatus};
 
 /// State of the daemon.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(super) struct Core {
     pub(super) portal: Slot,
     /// Who reads the names of QUIC.
     pub(super) quic: Reader,
+    /// What became of the targets that were asked for last.
+    pub(super) targets: Vec<TargetStatus>,
 }
 
 /// What a reload reads, without holding up those who ask meanwhile.
@@ -83,6 +86,7 @@ impl Core {
             state_dir,
             portal: Slot::default(),
             quic: Reader::default(),
+            targets: Vec::new(),
         })
     }
 
@@ -148,6 +152,21 @@ impl Core {
         everything.summaries.iter().for_each(tell_registry);
         self.keep(everything);
         reload
+    }
+
+    /// Leads search engines to where their targets were found.
+    pub(super) fn lead(&mut self, found: Found) -> Result<(), String> {
+        let (Some(filter), Some(before)) = (self.filter.as_mut(), self.everything.as_ref()) else {
+            return Ok(());
+        };
+        if before.found == found {
+            return Ok(());
+        }
+        let led = before.led(found);
+        let (old, new) = (&before.compiled.desired, &led.compiled.desired);
+        gate::apply(filter, &led.config, Some(old), new).map_err(|refused| refused.problem)?;
+        self.keep(led);
+        Ok(())
     }
 
     /// What is in force from now on.

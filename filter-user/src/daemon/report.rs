@@ -50,6 +50,7 @@ pub(super) fn status(core: &Core) -> Result<Status, KernelError> {
             (desired.nets4.len() + desired.nets6.len()) as u64
         }),
         quic: core.quic.status(),
+        safe_search: core.targets.clone(),
         fill: filter.map(levels).unwrap_or_default(),
         memory_bytes: filter.map_or(0, |filter| filter.generation().memory()),
         untouched: filter.map_or(Ok(0), |filter| filter.generation().counters().untouched())?,

@@ -7,16 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
-use tracing::{debug, info};
+use tokio::sync::{Notify, Semaphore};
+use tracing::{debug, info, warn};
 
 use super::core::Core;
 use super::{notify, report};
 use crate::cli::Exit;
 use crate::control::{REQUEST_BYTES_MAX, Request, Response};
 use crate::explain::{Question, explain};
+use crate::load::Everything;
 use crate::registry::progress::Progress;
-use crate::status::Reload;
+use crate::safe_search::Found;
+use crate::status::{Reload, TargetStatus};
 
 /// Connections served at once; others wait.
 const CONNECTIONS_MAX: usize = 16;
@@ -27,6 +29,8 @@ pub(super) struct Server {
     core: Arc<Mutex<Core>>,
     /// One reload at a time.
     reloading: Arc<tokio::sync::Mutex<()>>,
+    /// Told after each reload.
+    pub(super) reloaded: Arc<Notify>,
     connections: Arc<Semaphore>,
 }
 
@@ -35,6 +39,7 @@ impl Server {
         Server {
             core: Arc::new(Mutex::new(core)),
             reloading: Arc::new(tokio::sync::Mutex::new(())),
+            reloaded: Arc::new(Notify::new()),
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         }
     }
@@ -165,7 +170,28 @@ impl Server {
         } else {
             "READY=1\nSTATUS=last reload failed"
         });
+        self.reloaded.notify_one();
         reload
+    }
+
+    /// The configuration in force.
+    pub(super) fn everything(&self) -> Option<Arc<Everything>> {
+        self.core().everything.clone()
+    }
+
+    /// Leads search engines to where their targets were found.
+    pub(super) async fn lead(&self, found: Found, targets: Vec<TargetStatus>) {
+        let _not_while_reloading = self.reloading.lock().await;
+        let server = self.clone();
+        let work = move || {
+            let mut core = server.core();
+            core.targets = targets;
+            if let Err(problem) = core.lead(found) {
+                warn!("safe search: {problem}");
+            }
+        };
+        // A panic in there has been printed; the next round tries again.
+        let _ = tokio::task::spawn_blocking(work).await;
     }
 }
 
