@@ -46,6 +46,9 @@ pub struct Status {
     /// Targets of search engines that were asked for.
     #[serde(default)]
     pub safe_search: Vec<TargetStatus>,
+    /// The last comparison of the maps with what they shall hold; none yet.
+    #[serde(default)]
+    pub gauge: Option<GaugeStatus>,
     /// Fill levels of the maps.
     pub fill: Vec<Level>,
     /// Bytes of kernel memory of the maps.
@@ -71,6 +74,27 @@ pub struct QuicStatus {
     pub late: u64,
     /// Hellos held at this moment.
     pub kept: u64,
+}
+
+/// The enforcement gauge.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GaugeStatus {
+    /// Seconds since 1970 of the last comparison.
+    pub at: u64,
+    /// Milliseconds that it took.
+    pub milliseconds: u64,
+    /// Names, addresses, prefixes and organisations that there shall be.
+    pub expected: u64,
+    /// Those of them that were there.
+    pub present: u64,
+    /// What differed, by kind; after a repair nothing should.
+    pub differences: BTreeMap<String, u64>,
+    /// Comparisons since the start that found a difference.
+    pub alarms: u64,
+    /// Seconds since 1970 of the last of them; 0: none.
+    pub last_alarm: u64,
+    /// Why the last difference could not be repaired.
+    pub problem: Option<String>,
 }
 
 /// What became of a search engine's target.

@@ -45,6 +45,8 @@ pub(crate) fn clean(program: impl AsRef<OsStr>) -> Command {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(crate::paths::root());
+    // Build scripts that look at it (ring's) would run again whenever a task builds after a hand, or a hand after a task.
+    command.env_remove("CARGO_MANIFEST_DIR");
     command
 }
 

@@ -9,7 +9,7 @@ use super::{ConfigArg, Context, Exit, Failure, check};
 use crate::config::{Config, DEFAULT_RUNTIME_DIR, socket_of};
 use crate::control::{Request, ask};
 use crate::output::{Table, count, json};
-use crate::status::{OrgStats, Reload, Stats, Status};
+use crate::status::{GaugeStatus, OrgStats, Reload, Stats, Status};
 
 /// How to reload.
 #[derive(Clone, Debug, clap::Args)]
@@ -138,7 +138,10 @@ fn print_reload(reload: &Reload, context: &mut Context<'_>) -> Result<(), Failur
 
 pub(super) fn status(args: &StatusArgs, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let status: Status = ask_for(context, args.config.as_ref(), &Request::Status)?;
-    let failed = status.last_reload.as_ref().is_some_and(|reload| !reload.ok);
+    let reload = status.last_reload.as_ref();
+    let gauge = status.gauge.as_ref();
+    let failed = reload.is_some_and(|reload| !reload.ok)
+        || gauge.is_some_and(|gauge| gauge.problem.is_some() || !gauge.differences.is_empty());
     if context.json {
         json(context.out, &status)?;
     } else {
@@ -189,6 +192,9 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
         count(status.subjects),
         count(status.prefixes)
     )?;
+    if let Some(gauge) = &status.gauge {
+        print_gauge(gauge, out)?;
+    }
     writeln!(
         out,
         "memory of the maps: {} KiB",
@@ -203,6 +209,26 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
     if let Some(reload) = &status.last_reload {
         write!(out, "last reload: ")?;
         print_reload(reload, context)?;
+    }
+    Ok(())
+}
+
+/// Whether the maps hold what they shall.
+fn print_gauge(gauge: &GaugeStatus, out: &mut dyn std::io::Write) -> Result<(), Failure> {
+    write!(
+        out,
+        "gauge: {} of {} entries in force, compared in {} ms",
+        count(gauge.present),
+        count(gauge.expected),
+        gauge.milliseconds
+    )?;
+    for (what, differ) in &gauge.differences {
+        write!(out, "; {} {what} DIFFER", count(*differ))?;
+    }
+    match &gauge.problem {
+        Some(problem) => writeln!(out, "; not repaired: {problem}")?,
+        None if gauge.alarms == 0 => writeln!(out, ", never a difference")?,
+        None => writeln!(out, "; {} alarms, repaired", count(gauge.alarms))?,
     }
     Ok(())
 }

@@ -71,6 +71,8 @@ pub struct Daemon {
     pub sizes: FlowSizes,
     /// New flows that one organisation may open in a second.
     pub syn_limit: u32,
+    /// Seconds between two comparisons of the maps with what they shall hold.
+    pub gauge_seconds: u32,
     /// Everything passes.
     pub pass_all: bool,
 }

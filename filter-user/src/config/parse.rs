@@ -19,6 +19,7 @@ use crate::problem::{Problem, nearest};
 use crate::safe_search::{self, Engine, SafeSearch};
 
 /// Limit of new flows that suits a school of some hundred pupils by an order of magnitude.
+const GAUGE_SECONDS_DEFAULT: u32 = 60;
 const SYN_LIMIT_DEFAULT: u32 = 4_000;
 
 /// Reads a whole configuration.
@@ -182,6 +183,7 @@ fn daemon(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> Daemon {
         socket_group: false,
         sizes: defaults,
         syn_limit: SYN_LIMIT_DEFAULT,
+        gauge_seconds: GAUGE_SECONDS_DEFAULT,
         pass_all: false,
     };
     let source = &mut *context.source;
@@ -212,6 +214,8 @@ fn daemon(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> Daemon {
         );
         let limit = section.number(source, "syn_limit", 1..=10_000_000);
         daemon.syn_limit = limit.map_or(SYN_LIMIT_DEFAULT, |limit| limit.value);
+        let gauge = section.number(source, "gauge_seconds", 1..=3600);
+        daemon.gauge_seconds = gauge.map_or(GAUGE_SECONDS_DEFAULT, |gauge| gauge.value);
         section.finish(source);
     }
     if daemon.socket.as_os_str().is_empty() {

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tracing::{error, info, warn};
 
 use super::gate::{self, Refused};
+use super::gauge;
 use super::quic::Reader;
 use crate::cli::Exit;
 use crate::config::{Config, Quic};
@@ -20,7 +21,7 @@ use crate::registry::load::{Freshness, Summary};
 use crate::registry::progress::Progress;
 use crate::safe_search::Found;
 use crate::state::{State, StateDir};
-use crate::status::{Reload, TargetStatus};
+use crate::status::{GaugeStatus, Reload, TargetStatus};
 
 /// State of the daemon.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub(super) struct Core {
     pub(super) quic: Reader,
     /// What became of the targets that were asked for last.
     pub(super) targets: Vec<TargetStatus>,
+    /// The last comparison of the maps with what they shall hold.
+    pub(super) gauge: Option<GaugeStatus>,
 }
 
 /// What a reload reads, without holding up those who ask meanwhile.
@@ -87,6 +90,7 @@ impl Core {
             portal: Slot::default(),
             quic: Reader::default(),
             targets: Vec::new(),
+            gauge: None,
         })
     }
 
@@ -167,6 +171,40 @@ impl Core {
         gate::apply(filter, &led.config, Some(old), new).map_err(|refused| refused.problem)?;
         self.keep(led);
         Ok(())
+    }
+
+    /// Compares what is in force with what shall be, and repairs what differs.
+    pub(super) fn gauge(&mut self) {
+        self.follow_interfaces();
+        let (Some(filter), Some(everything)) = (self.filter.as_mut(), self.everything.as_ref())
+        else {
+            return;
+        };
+        let before = self.gauge.take().unwrap_or_default();
+        self.gauge = Some(gauge::round(filter, everything, before));
+    }
+
+    /// Interfaces that went and came again have other numbers: the program is attached to them anew.
+    fn follow_interfaces(&mut self) {
+        let (Some(filter), Some(before)) = (self.filter.as_mut(), self.everything.as_ref()) else {
+            return;
+        };
+        let Ok(rows) = gate::interface_rows(&before.config, &before.numbers) else {
+            return;
+        };
+        if rows == before.compiled.desired.interfaces {
+            return;
+        }
+        let mut moved = Everything::clone(before);
+        moved.compiled.desired.interfaces = rows;
+        let (old, new) = (&before.compiled.desired, &moved.compiled.desired);
+        match gate::apply(filter, &moved.config, Some(old), new) {
+            Ok(_) => {
+                warn!("interfaces were made anew: the program is attached to them again");
+                self.keep(moved);
+            }
+            Err(refused) => error!("interfaces were made anew: {}", refused.problem),
+        }
     }
 
     /// What is in force from now on.

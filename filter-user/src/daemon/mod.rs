@@ -5,6 +5,7 @@ mod core;
 #[cfg(feature = "diagnostics")]
 mod diagnostics;
 pub(crate) mod gate;
+mod gauge;
 pub(crate) mod lock;
 mod notify;
 mod quic;
@@ -114,6 +115,7 @@ async fn serve(
     let server = Server::new(core);
     tokio::spawn(server.clone().serve(listener));
     tokio::spawn(targets::follow(server.clone()));
+    tokio::spawn(gauge::follow(server.clone()));
     #[cfg(feature = "diagnostics")]
     diagnostics::follow(server.clone())?;
     notify::notify("READY=1");

@@ -51,6 +51,7 @@ pub(super) fn status(core: &Core) -> Result<Status, KernelError> {
         }),
         quic: core.quic.status(),
         safe_search: core.targets.clone(),
+        gauge: core.gauge.clone(),
         fill: filter.map(levels).unwrap_or_default(),
         memory_bytes: filter.map_or(0, |filter| filter.generation().memory()),
         untouched: filter.map_or(Ok(0), |filter| filter.generation().counters().untouched())?,

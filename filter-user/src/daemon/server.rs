@@ -179,6 +179,14 @@ impl Server {
         self.core().everything.clone()
     }
 
+    /// Compares the maps with what they shall hold.
+    pub(super) async fn gauge(&self) {
+        let _not_while_reloading = self.reloading.lock().await;
+        let server = self.clone();
+        // A panic in there has been printed; the next round compares again.
+        let _ = tokio::task::spawn_blocking(move || server.core().gauge()).await;
+    }
+
     /// Leads search engines to where their targets were found.
     pub(super) async fn lead(&self, found: Found, targets: Vec<TargetStatus>) {
         let _not_while_reloading = self.reloading.lock().await;

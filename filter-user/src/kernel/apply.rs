@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use filter_common::abi::{CONTROL_PAGE, CONTROL_PASS_ALL, Class, Control};
+use filter_common::abi::{Addresses, CONTROL_PAGE, CONTROL_PASS_ALL, Class, Control};
 
 use super::classes::RowsByValue;
 use super::enrolment::EnrolmentPlan;
@@ -77,12 +77,12 @@ impl Applied {
 /// What is to be done to the tables.
 #[derive(Debug)]
 pub struct Plan {
-    classes: Vec<(u32, Class)>,
+    pub(crate) classes: Vec<(u32, Class)>,
     class_rows: Vec<u16>,
-    subjects: SubjectPlan,
-    nets: NetPlan,
-    enrolment: EnrolmentPlan,
-    interfaces: InterfacePlan,
+    pub(crate) subjects: SubjectPlan,
+    pub(crate) nets: NetPlan,
+    pub(crate) enrolment: EnrolmentPlan,
+    pub(crate) interfaces: InterfacePlan,
 }
 
 /// Compares the tables with `desired`. Nothing is written.
@@ -171,6 +171,19 @@ impl Plan {
         }
     }
 
+    /// Keys of the names, or of the addresses, that need a slot.
+    pub(crate) fn keys<'a>(
+        &'a self,
+        desired: &'a Desired,
+        address: bool,
+    ) -> impl Iterator<Item = u64> + 'a {
+        let subjects = Rowed {
+            subjects: &desired.subjects,
+            class_rows: &self.class_rows,
+        };
+        subjects.keys(address)
+    }
+
     /// Whether rows are written that may have been referred to until the last application.
     fn takes_rows(&self) -> bool {
         !self.classes.is_empty()
@@ -220,28 +233,38 @@ pub fn apply(
 
 /// Switches of the whole filter, and the addresses that answers lead to.
 fn set_switches(tables: &Tables, desired: &Desired) {
-    // A row that nothing leads to any more stays: policies that lead there are changed later.
-    let safe_search = desired.safe_search.iter();
-    let rows = safe_search.map(|(row, addresses)| (*row, addresses.row()));
-    for (row, addresses) in rows.chain([(0, desired.portal.row())]) {
-        if tables.answers.get(row) != Some(addresses) {
-            tables.answers.set(row, addresses);
-        }
+    for (row, addresses) in wrong_answers(tables, desired) {
+        tables.answers.set(row, addresses);
     }
     let page = desired.page.row();
     if tables.page.get(0) != Some(page) {
         tables.page.set(0, page);
     }
     let control = tables.control_row();
-    let told = if page.len == 0 { 0 } else { CONTROL_PAGE };
-    let pass_all = if desired.pass_all {
-        CONTROL_PASS_ALL
-    } else {
-        0
-    };
     tables.set_control(Control {
-        flags: control.flags & !(CONTROL_PASS_ALL | CONTROL_PAGE) | pass_all | told,
+        flags: control.flags & !SWITCHES | switches(desired),
         syn_limit: desired.syn_limit,
         ..control
     });
+}
+
+/// `Control::flags` that follow from a desired state.
+const SWITCHES: u32 = CONTROL_PASS_ALL | CONTROL_PAGE;
+
+/// Those that are on.
+#[must_use]
+pub(crate) fn switches(desired: &Desired) -> u32 {
+    let told = desired.page.row().len != 0;
+    (u32::from(desired.pass_all) * CONTROL_PASS_ALL) | (u32::from(told) * CONTROL_PAGE)
+}
+
+/// Rows of `ANSWERS` that differ. One that nothing leads to any more stays: policies that lead there are changed later.
+pub(crate) fn wrong_answers<'a>(
+    tables: &'a Tables,
+    desired: &'a Desired,
+) -> impl Iterator<Item = (u32, Addresses)> + 'a {
+    let safe_search = desired.safe_search.iter();
+    let rows = safe_search.map(|(row, addresses)| (*row, addresses.row()));
+    let rows = rows.chain([(0, desired.portal.row())]);
+    rows.filter(|(row, addresses)| tables.answers.get(*row) != Some(*addresses))
 }

@@ -156,6 +156,30 @@ pub(crate) fn plan(
     })
 }
 
+impl EnrolmentPlan {
+    /// Keys of the /48s in `ORG6_BLOOM`.
+    pub(crate) fn keys6(&self) -> impl Iterator<Item = u64> {
+        self.keys6.iter().copied()
+    }
+
+    /// Words of the index from addresses to organisations, and places in front of it, that are not as they shall be.
+    pub(crate) fn wrong_words(&self, tables: &Tables) -> usize {
+        let pages = self.pages.iter();
+        let words: usize = pages
+            .map(|page| page.changes(tables).count() + usize::from(!page.is_indexed(tables)))
+            .sum();
+        let (slots, splits) = (&self.blocks6, &self.splits6);
+        words
+            + self.unused.len()
+            + slots.adds.len()
+            + slots.changes.len()
+            + slots.removals.len()
+            + splits.adds.len()
+            + splits.changes.len()
+            + splits.removals.len()
+    }
+}
+
 /// Pages with their ranges; and the index lanes that are no longer used.
 fn plan_ipv4(
     tables: &Tables,
@@ -253,6 +277,14 @@ fn set_lane(array: &super::memory::Array<u64>, at: u32, lane: u32, value: u16) {
 impl Page {
     /// Writes the words of the page that differ, each by one store, then the index if it is new.
     fn write(&self, tables: &Tables) {
+        for (at, word) in self.changes(tables) {
+            tables.org4_pages.set_word(at, word);
+        }
+        set_index(tables, self.at, self.page);
+    }
+
+    /// The words that differ, as they shall be.
+    fn changes<'a>(&self, tables: &'a Tables) -> impl Iterator<Item = (u32, u64)> + use<'a> {
         let mut image = vec![0u64; PAGE_WORDS as usize];
         for range in &self.ranges {
             for address in range.first..=range.last {
@@ -263,19 +295,29 @@ impl Page {
             }
         }
         let start = u32::from(self.page) * PAGE_WORDS;
-        for (at, word) in (start..).zip(&image) {
-            if tables.org4_pages.word(at) != *word {
-                tables.org4_pages.set_word(at, *word);
-            }
-        }
-        set_index(tables, self.at, self.page);
+        (start..)
+            .zip(image)
+            .filter(|(at, word)| tables.org4_pages.word(*at) != *word)
+    }
+
+    /// Whether the index leads here.
+    fn is_indexed(&self, tables: &Tables) -> bool {
+        let (word, lane) = index_place(self.at);
+        let lane = u16::try_from(lane).unwrap_or(0);
+        lane_of(tables.org4_index.word(word), lane) == self.page
     }
 }
 
 fn set_index(tables: &Tables, at: PageAt, page: u16) {
+    let (word, lane) = index_place(at);
+    set_lane(&tables.org4_index, word, lane, page);
+}
+
+/// Word and lane of a page's number in the index.
+fn index_place(at: PageAt) -> (u32, u32) {
     let (realm, upper) = (u32::from(at.0), u32::from(at.1));
     let word = realm.saturating_mul(PAGE_WORDS).saturating_add(upper >> 2);
-    set_lane(&tables.org4_index, word, upper & 3, page);
+    (word, upper & 3)
 }
 
 /// IPv6 enrolment as it shall be.

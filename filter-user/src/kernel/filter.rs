@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::apply::{Applied, Grace};
 use super::error::KernelError;
+use super::gauge::{self, Gauge};
 use super::generation::{Generation, Layout};
 use super::load::{Program, ProgramFacts, pinned_maps};
 use super::migrate::{self, Handed, Old};
@@ -188,6 +189,50 @@ impl Filter {
         };
         self.exact = true;
         set_links(&self.pins, self.generation.program(), attachments, false)?;
+        Ok(report)
+    }
+
+    /// Compares what is in force with `desired`, links too.
+    ///
+    /// # Errors
+    /// See [`gauge::measure`].
+    pub fn gauge(
+        &self,
+        desired: &Desired,
+        attachments: &[Attachment],
+    ) -> Result<Gauge, KernelError> {
+        let (tables, seed) = (self.generation.tables(), self.generation.seed());
+        let mut gauge = gauge::measure(tables, desired, seed)?;
+        let links = self.links()?;
+        let program = self.facts().id;
+        let holds = |attachment: &&Attachment| {
+            links.iter().any(|link| {
+                link.interface == attachment.interface
+                    && link.ifindex == attachment.ifindex
+                    && link.program == program
+            })
+        };
+        let held = attachments.iter().filter(holds).count();
+        gauge.add(
+            "links",
+            attachments.len() - held + links.len().saturating_sub(held),
+        );
+        Ok(gauge)
+    }
+
+    /// Makes what is in force equal to `desired` from whatever it has become.
+    ///
+    /// # Errors
+    /// As [`Filter::apply`].
+    pub fn repair(
+        &mut self,
+        desired: &Desired,
+        attachments: &[Attachment],
+    ) -> Result<Report, KernelError> {
+        let (tables, seed) = (self.generation.tables(), self.generation.seed());
+        tables.set_control(gauge::control(tables, desired, seed));
+        let report = self.apply(None, desired, attachments)?;
+        set_links(&self.pins, self.generation.program(), attachments, true)?;
         Ok(report)
     }
 

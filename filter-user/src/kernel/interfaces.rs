@@ -32,7 +32,12 @@ pub(crate) struct InterfacePlan {
 impl InterfacePlan {
     /// Whether nothing changes.
     pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.stale.is_empty() && self.vlans.is_empty()
+        self.differences() == 0
+    }
+
+    /// Rows and words that are not as they shall be.
+    pub(crate) fn differences(&self) -> usize {
+        self.rows.len() + self.stale.len() + self.vlans.len()
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use aya::Pod;
 use filter_common::abi::Control;
 use filter_common::name::net6_key;
+use filter_common::table::{bloom_bits, position};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::error::KernelError;
@@ -179,6 +180,34 @@ pub(crate) fn remove(
         lower_bits(&tables.net6_bloom, keys.into_iter());
     }
     Ok(())
+}
+
+/// Words of bits in front of the tries that lack a bit.
+pub(crate) fn missing_words(tables: &Tables, desired: &Desired, seed: Seed) -> usize {
+    let blocks = blocks4(desired);
+    let blocks = (0..).zip(blocks.words().iter().copied());
+    let nets4 = desired.nets4.iter().flat_map(|net| net4_words(net.net));
+    let nets6: Vec<(u32, u64)> = match listed_net6(&desired.nets6, seed) {
+        Some(keys) => {
+            let keys = keys.into_iter();
+            keys.map(|key| (position(key, tables.net6_bloom.rows()), bloom_bits(key)))
+                .collect()
+        }
+        None => (0..tables.net6_bloom.rows())
+            .map(|at| (at, u64::MAX))
+            .collect(),
+    };
+    let lacks = |array: &Array<u64>, at: u32, bits: u64| array.word(at) & bits != bits;
+    blocks
+        .filter(|(at, bits)| lacks(&tables.block4_bits, *at, *bits))
+        .count()
+        + nets4
+            .filter(|(at, bits)| lacks(&tables.net4_bits, *at, *bits))
+            .count()
+        + nets6
+            .into_iter()
+            .filter(|(at, bits)| lacks(&tables.net6_bloom, *at, *bits))
+            .count()
 }
 
 /// Sets the bits of all /24s that prefixes meet.

@@ -56,7 +56,7 @@ impl<'a> Rowed<'a> {
     }
 
     /// Keys of those with a slot, of the addresses or of the names.
-    fn keys(self, address: bool) -> impl Iterator<Item = u64> {
+    pub(crate) fn keys(self, address: bool) -> impl Iterator<Item = u64> {
         self.with_slot()
             .filter(move |subject| subject.address == address)
             .map(|subject| subject.key)
@@ -162,17 +162,15 @@ pub(crate) fn add(
     plan: &SubjectPlan,
     grace: Grace,
 ) -> Result<(), KernelError> {
-    if !plan.slots.adds.is_empty() {
-        match &plan.bits {
-            BitPlan::All => {
-                for (bloom, address) in blooms(tables) {
-                    raise_bits(bloom, subjects.keys(address));
-                }
+    match &plan.bits {
+        BitPlan::All => {
+            for (bloom, address) in blooms(tables) {
+                raise_bits(bloom, subjects.keys(address));
             }
-            BitPlan::Of { added, .. } => {
-                for ((bloom, _), keys) in blooms(tables).into_iter().zip(added) {
-                    raise_bits(bloom, keys.iter().copied());
-                }
+        }
+        BitPlan::Of { added, .. } => {
+            for ((bloom, _), keys) in blooms(tables).into_iter().zip(added) {
+                raise_bits(bloom, keys.iter().copied());
             }
         }
     }

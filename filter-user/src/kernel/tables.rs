@@ -243,7 +243,13 @@ impl Tables {
 
     /// Fills the control row of fresh tables.
     pub fn initialise(&self, seed: Seed) {
-        self.set_control(Control {
+        self.set_control(self.blank_control(seed));
+    }
+
+    /// The control row of tables of this shape that hold nothing.
+    #[must_use]
+    pub(crate) fn blank_control(&self, seed: Seed) -> Control {
+        Control {
             abi: ABI,
             flags: 0,
             seed: seed.0,
@@ -259,7 +265,7 @@ impl Tables {
             address_bloom_len: self.address_bloom.rows(),
             net6_bloom_len: 0,
             idle_ms: IDLE_MS,
-        });
+        }
     }
 }
 

@@ -50,12 +50,7 @@ impl<K: Pod + Ord, V: Pod + PartialEq> Trie<K, V> {
             .max_entries();
         let trie = LpmTrie::try_from(Map::LpmTrie(map))
             .map_err(KernelError::bpf("opening a prefix trie"))?;
-        let mut mirror = BTreeMap::new();
-        for item in trie.iter() {
-            let (key, value) = item.map_err(KernelError::bpf("reading a prefix trie"))?;
-            let key: Key<K> = key;
-            mirror.insert((key.prefix_len(), key.data()), value);
-        }
+        let mirror = read(&trie)?;
         Ok(Trie {
             state: Mutex::new(State {
                 kernel: Some(trie),
@@ -63,6 +58,18 @@ impl<K: Pod + Ord, V: Pod + PartialEq> Trie<K, V> {
             }),
             capacity,
         })
+    }
+
+    /// Reads the kernel's trie again, whatever was written to it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn reread(&self) -> Result<(), KernelError> {
+        let mut state = self.lock();
+        if let Some(trie) = &state.kernel {
+            state.mirror = read(trie)?;
+        }
+        Ok(())
     }
 
     /// Most prefixes it can hold.
@@ -118,4 +125,17 @@ impl<K: Pod + Ord, V: Pod + PartialEq> Trie<K, V> {
         // A panic elsewhere leaves a whole map and a whole mirror behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// All that the kernel's trie holds.
+fn read<K: Pod + Ord, V: Pod>(
+    trie: &LpmTrie<MapData, K, V>,
+) -> Result<BTreeMap<Prefix<K>, V>, KernelError> {
+    let mut mirror = BTreeMap::new();
+    for item in trie.iter() {
+        let (key, value) = item.map_err(KernelError::bpf("reading a prefix trie"))?;
+        let key: Key<K> = key;
+        mirror.insert((key.prefix_len(), key.data()), value);
+    }
+    Ok(mirror)
 }

@@ -1,8 +1,11 @@
-//! Time and memory of filling the maps: a cold load, and a delta.
+//! Time and memory of filling the maps: a cold load, a delta, and the comparison with what they shall hold.
+
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use filter_user::kernel::Seed;
-use filter_user::kernel::apply::{Grace, apply};
+use filter_user::kernel::apply::{Applied, Grace, apply};
+use filter_user::kernel::gauge::measure;
 use filter_user::kernel::read::memory;
 use serde::Serialize;
 
@@ -13,9 +16,9 @@ use super::state::desired;
 /// What filling took.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Filling {
-    /// `cold_load` or `delta`.
+    /// `cold_load`, `delta` or `gauge`.
     pub measure: &'static str,
-    /// Entries that were added, changed and removed.
+    /// Entries that were added, changed and removed, or compared.
     pub entries: usize,
     /// Milliseconds.
     pub milliseconds: f64,
@@ -42,14 +45,14 @@ fn resident_mib() -> u64 {
 fn filling(
     measure: &'static str,
     rig: &Rig,
-    applied: filter_user::kernel::Applied,
+    entries: usize,
+    took: Duration,
     load: Load,
 ) -> Filling {
-    let subjects = applied.subjects;
     Filling {
         measure,
-        entries: subjects.added + subjects.changed + subjects.removed,
-        milliseconds: applied.duration.as_secs_f64() * 1e3,
+        entries,
+        milliseconds: took.as_secs_f64() * 1e3,
         kernel_mib: memory(&rig.maps) >> 20,
         process_mib: resident_mib(),
         domains: load.domains,
@@ -61,7 +64,13 @@ fn filling(
 /// The cold load that made the rig.
 #[must_use]
 pub fn cold(rig: &Rig, load: Load) -> Filling {
-    filling("cold_load", rig, rig.applied, load)
+    filling(
+        "cold_load",
+        rig,
+        touched(rig.applied),
+        rig.applied.duration,
+        load,
+    )
 }
 
 /// A delta of 3,000 entries: half of them go, half of them come.
@@ -80,5 +89,31 @@ pub fn delta(rig: &Rig, seed: Seed, load: Load) -> Result<Filling> {
         Grace::Live,
         &|_numbers| Ok(()),
     )?;
-    Ok(filling("delta", rig, applied, load))
+    Ok(filling(
+        "delta",
+        rig,
+        touched(applied),
+        applied.duration,
+        load,
+    ))
+}
+
+/// Names and addresses that an application wrote.
+fn touched(applied: Applied) -> usize {
+    let subjects = applied.subjects;
+    subjects.added + subjects.changed + subjects.removed
+}
+
+/// The comparison of all maps with the state of the cold load.
+///
+/// # Errors
+/// The maps cannot be read, or differ.
+pub fn gauge(rig: &Rig, seed: Seed, load: Load) -> Result<Filling> {
+    let state = desired(seed.0, load, 0, 0);
+    let started = Instant::now();
+    let gauge = measure(&rig.tables, &state, seed)?;
+    let took = started.elapsed();
+    anyhow::ensure!(gauge.is_exact(), "the maps differ: {gauge:?}");
+    let entries = usize::try_from(gauge.expected)?;
+    Ok(filling("gauge", rig, entries, took, load))
 }

@@ -144,6 +144,7 @@ fn run(options: &Options) -> Result<()> {
             print_row(&row, options.json)?;
         }
         print_filling(&fill::cold(&rig, load), options.json)?;
+        print_filling(&fill::gauge(&rig, seed, load)?, options.json)?;
         if *size >= 3000 {
             print_filling(&fill::delta(&rig, seed, load)?, options.json)?;
         }
