@@ -15,7 +15,7 @@ use schoolgate_tests::lab::daemon::{CONFIG, Counts, Daemon, growth};
 use schoolgate_tests::lab::distance::Distance;
 use schoolgate_tests::lab::http3::Http3;
 use schoolgate_tests::lab::scene::{ORGANISATION, Scene, config};
-use schoolgate_tests::lab::topology::{SCHOOL4, SERVER4};
+use schoolgate_tests::lab::topology::{SCHOOL4, SCHOOL6, SERVER4, SERVER6};
 use schoolgate_tests::lab::{artefacts, patience};
 use serde_json::{Value, json};
 
@@ -58,24 +58,40 @@ struct Case {
     mode: Mode,
     distance: u64,
     listed: bool,
+    six: bool,
 }
 
 impl Case {
     fn all(kind: Kind, mode: Mode) -> impl Iterator<Item = Case> {
-        let cases = DISTANCES
-            .iter()
-            .flat_map(|distance| [false, true].map(|listed| (*distance, listed)));
-        cases.map(move |(distance, listed)| Case {
+        let places = [false, true].map(|six| DISTANCES.map(|distance| (six, distance)));
+        let places = places.into_iter().flatten();
+        let cases = places.flat_map(|place| [false, true].map(|listed| (place, listed)));
+        cases.map(move |((six, distance), listed)| Case {
             kind,
             mode,
             distance,
             listed,
+            six,
         })
     }
 
     fn name(self) -> String {
         let below = if self.listed { "tree" } else { "open" };
-        format!("{}-{}.{below}.example", self.mode.word(), self.distance)
+        let (mode, family) = (self.mode.word(), self.family());
+        format!("{mode}-{}-{family}.{below}.example", self.distance)
+    }
+
+    fn family(self) -> &'static str {
+        if self.six { "ipv6" } else { "ipv4" }
+    }
+
+    /// The client's address and the server's.
+    fn addresses(self) -> (IpAddr, IpAddr) {
+        if self.six {
+            (SCHOOL6.into(), SERVER6.into())
+        } else {
+            (SCHOOL4.into(), SERVER4.into())
+        }
     }
 }
 
@@ -120,13 +136,15 @@ impl Row {
             mode,
             distance,
             listed,
+            ..
         } = self.case;
+        let family = self.case.family();
         let name = if listed { "listed" } else { "other" };
         let (seen, protocol) = (self.seen.words(), &self.seen.protocol);
         let seconds = self.seen.took.as_secs_f64();
         let mode = mode.word();
         format!(
-            "{kind:<8}  {mode:<10}  {distance:>5}  {name:<6}  {seen:<25}  {protocol:<8}  {seconds:>7.2}"
+            "{kind:<8}  {mode:<10}  {family}  {distance:>5}  {name:<6}  {seen:<25}  {protocol:<8}  {seconds:>7.2}"
         )
     }
 
@@ -134,6 +152,7 @@ impl Row {
         json!({
             "browser": self.case.kind.to_string(),
             "quic": self.case.mode.word(),
+            "over": self.case.family(),
             "distance_ms": self.case.distance,
             "listed": self.case.listed,
             "seen": self.seen.words(),
@@ -168,11 +187,10 @@ impl Stage {
     /// Starts a browser that knows of every name's HTTP/3 from before.
     fn browser(&self, kind: Kind) -> Browser {
         let cases = Mode::ALL.into_iter().flat_map(|mode| Case::all(kind, mode));
-        let names: Vec<String> = cases.map(Case::name).collect();
-        let hosts: Vec<(String, IpAddr)> = names
-            .iter()
-            .map(|name| (name.clone(), SERVER4.into()))
+        let hosts: Vec<(String, IpAddr)> = cases
+            .map(|case| (case.name(), case.addresses().1))
             .collect();
+        let names: Vec<String> = hosts.iter().map(|(name, _)| name.clone()).collect();
         let setup = Setup {
             namespace: &self.scene.topology.school,
             trust: &self.trust,
@@ -224,7 +242,7 @@ impl Stage {
             self.http3.hang_up();
             self.scene.tls.hang_up();
         }
-        let completed = || self.http3.completed(SCHOOL4.into(), &name);
+        let completed = || self.http3.completed(case.addresses().0, &name);
         let (before, completed_before) = (count(), completed());
         self.distance.set(Duration::from_millis(case.distance));
         let seen = browser
@@ -256,7 +274,7 @@ fn a_name_is_read_or_its_client_turned_to_tcp() {
         }
     }
     let mut table =
-        "browser   quic        + ms   name    seen                       protocol  seconds\n"
+        "browser   quic        over   + ms   name    seen                       protocol  seconds\n"
             .to_owned();
     for row in &rows {
         table += &format!("{}\n", row.text());

@@ -23,8 +23,8 @@ use super::topology::Topology;
 const NEAR: &str = "far0";
 /// Where they come out at the edge.
 const FAR: &str = "far1";
-/// IPv4 addresses of all customers.
-const CUSTOMERS: &str = "192.0.2.0/24";
+/// Addresses of customers: all of IPv4, the school's of IPv6.
+const CUSTOMERS: [&str; 2] = ["192.0.2.0/24", "2001:db8:100::/48"];
 /// Longest packet of the devices.
 const PACKET_MAX: usize = 2048;
 /// How long the end may take, and the longest wait for a packet.
@@ -39,16 +39,18 @@ pub struct Distance {
 }
 
 impl Distance {
-    /// Lays the detour for IPv4, at first without a delay.
+    /// Lays the detour, at first without a delay.
     ///
     /// # Errors
     /// The kernel has no TUN devices, or this process has not the right to make them.
     pub fn new(topology: &Topology) -> anyhow::Result<Distance> {
         let entry = device(&topology.internet, NEAR)?;
         let exit = device(&topology.edge, FAR)?;
-        topology
-            .internet
-            .ip(&format!("route add {CUSTOMERS} dev {NEAR}"))?;
+        for customers in CUSTOMERS {
+            topology
+                .internet
+                .ip(&format!("route add {customers} dev {NEAR}"))?;
+        }
         let microseconds = Arc::new(AtomicU64::new(0));
         let ending = Arc::new(AtomicBool::new(false));
         let (delay, end) = (Arc::clone(&microseconds), Arc::clone(&ending));
