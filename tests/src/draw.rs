@@ -17,6 +17,10 @@ use crate::reference::{
 };
 use crate::setup::{School, Setup, entry_number};
 
+mod update;
+
+pub use update::{Change, Probe};
+
 /// The schools: id, a source in each family, and the prefixes around them.
 const SCHOOLS: [(&str, &str, &str, [&str; 2]); 3] = [
     ("one", "10.0.0.5", "fd01::5", ["10.0.0.0/24", "fd01::/48"]),

@@ -151,6 +151,14 @@ impl Gate {
         &self.program
     }
 
+    /// The maps once more, for another thread to write to; nothing else may write to them then.
+    ///
+    /// # Errors
+    /// If they cannot be mapped.
+    pub fn second_tables(&self) -> Result<Tables> {
+        Ok(Tables::kernel(&self.maps)?)
+    }
+
     /// Brings a setup into the maps. Flow tables stay as they are.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! The diff: what the maps hold against what they shall hold, carried out in an order in which no
 //! moment lets through what old and new state both block, or blocks what both let through.
 //!
-//! Rows come before what refers to them, Bloom bits before slots, additions before removals; a row
-//! is used again only after a grace time in which every packet under way has ended.
+//! Rows come before what refers to them, Bloom bits before slots, additions before removals, with a
+//! grace time between them in which every packet under way ends; a row is used again only after one.
+//! What no order can make right is refused ([`whole`]): it needs a new generation.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use super::interfaces::InterfacePlan;
 use super::nets::NetPlan;
 use super::subjects::{Rowed, SubjectPlan};
 use super::tables::CLASS_ROWS;
-use super::{Seed, Tables, enrolment, interfaces, nets, subjects};
+use super::{Seed, Tables, enrolment, interfaces, nets, subjects, whole};
 use crate::desired::Desired;
 
 /// Whether packets run through the tables while they change.
@@ -123,9 +124,11 @@ pub fn plan(
         subjects: &desired.subjects,
         class_rows: &class_rows,
     };
+    let mut subjects = subjects::plan(tables, before, after)?;
+    subjects.soften(tables, &mut rows)?;
     Ok(Plan {
         classes: rows.into_new(),
-        subjects: subjects::plan(tables, before, after)?,
+        subjects,
         nets: nets::plan(tables, desired, &class_rows)?,
         enrolment: enrolment::plan(tables, desired, seed)?,
         interfaces: interfaces::plan(tables, desired)?,
@@ -184,6 +187,15 @@ impl Plan {
         subjects.keys(address)
     }
 
+    /// Whether entries go, or lose a category or a list.
+    fn takes_away(&self) -> bool {
+        let (slots, nets) = (&self.subjects.slots, &self.nets);
+        !(slots.removals.is_empty()
+            && self.subjects.between.is_empty()
+            && nets.v4.removals.is_empty()
+            && nets.v6.removals.is_empty())
+    }
+
     /// Whether rows are written that may have been referred to until the last application.
     fn takes_rows(&self) -> bool {
         !self.classes.is_empty()
@@ -208,6 +220,11 @@ pub fn apply(
 ) -> Result<Applied, KernelError> {
     let start = Instant::now();
     let plan = plan(tables, before, desired, seed)?;
+    if grace == Grace::Live
+        && let Some(what) = whole::reason(tables, before, desired, &plan)
+    {
+        return Err(KernelError::NeedsNewGeneration(what));
+    }
     if plan.takes_rows() {
         grace.wait();
     }
@@ -223,6 +240,10 @@ pub fn apply(
     set_switches(tables, desired);
     enrolment::apply(tables, &plan.enrolment, grace, forget)?;
     interfaces::apply(tables, &plan.interfaces, grace);
+    if plan.takes_away() {
+        // A packet that looked for what is new before it was there must not look for what is gone behind it.
+        grace.wait();
+    }
     subjects::remove(tables, subjects, &plan.subjects);
     nets::remove(tables, desired, &plan.nets, seed)?;
     Ok(Applied {

@@ -178,9 +178,9 @@ impl<'a> Buckets<'a> {
     }
 
     /// Changes slots in place.
-    pub fn change(&self, changes: &[(u32, Wanted)]) {
+    pub fn change(&self, changes: impl IntoIterator<Item = (u32, Wanted)>) {
         for (place, want) in changes {
-            self.write(*place, want.tag | u64::from(want.value), want.entry);
+            self.write(place, want.tag | u64::from(want.value), want.entry);
         }
     }
 
@@ -398,7 +398,7 @@ mod tests {
             (1, 1, 10)
         );
         buckets.add(&plan.adds, Grace::None).unwrap();
-        buckets.change(&plan.changes);
+        buckets.change(plan.changes.iter().copied());
         buckets.clear(&plan.removals);
         assert_eq!(look_up(&table, keys[0]), 0);
         assert_eq!(look_up(&table, keys[20]), 2);

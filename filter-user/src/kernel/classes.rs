@@ -1,7 +1,7 @@
 //! Rows found by their content. Classes and policies are told apart by value alone: a value that is
 //! in the maps keeps its row, a new one takes a row that nothing refers to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 use aya::Pod;
@@ -14,7 +14,7 @@ use super::memory::Array;
 pub(crate) struct RowsByValue<T> {
     rows: HashMap<T, u32>,
     free: Vec<u32>,
-    new: Vec<(u32, T)>,
+    new: BTreeMap<u32, T>,
     what: &'static str,
 }
 
@@ -36,7 +36,7 @@ impl<T: Pod + Eq + Hash> RowsByValue<T> {
         RowsByValue {
             rows,
             free,
-            new: Vec::new(),
+            new: BTreeMap::new(),
             what,
         }
     }
@@ -56,13 +56,18 @@ impl<T: Pod + Eq + Hash> RowsByValue<T> {
             .pop()
             .ok_or(KernelError::NeedsNewGeneration(self.what))?;
         self.rows.insert(value, row);
-        self.new.push((row, value));
+        self.new.insert(row, value);
         Ok(row)
+    }
+
+    /// What is to be written to a row.
+    pub(crate) fn new_value(&self, row: u32) -> Option<T> {
+        self.new.get(&row).copied()
     }
 
     /// Rows to be written before anything refers to them.
     pub(crate) fn into_new(self) -> Vec<(u32, T)> {
-        self.new
+        self.new.into_iter().collect()
     }
 }
 

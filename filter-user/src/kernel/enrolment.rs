@@ -162,6 +162,21 @@ impl EnrolmentPlan {
         self.keys6.iter().copied()
     }
 
+    /// Whether anything is not as it shall be.
+    pub(crate) fn differs(&self, tables: &Tables) -> bool {
+        !(self.adds.is_empty() && self.changes.is_empty() && self.removals.is_empty())
+            || self.wrong_words(tables) != 0
+    }
+
+    /// Whether one organisation's policy and bypass change: they are two words, and a packet may meet one of them.
+    pub(crate) fn changes_policy_and_bypass(&self, tables: &Tables) -> bool {
+        let both = |(number, new): &(u32, Org)| {
+            let old = tables.orgs.get(*number).unwrap_or_default();
+            old.policy != new.policy && old.bypass_until_ns != new.bypass_until_ns
+        };
+        self.changes.iter().any(both)
+    }
+
     /// Words of the index from addresses to organisations, and places in front of it, that are not as they shall be.
     pub(crate) fn wrong_words(&self, tables: &Tables) -> usize {
         let pages = self.pages.iter();
@@ -439,7 +454,7 @@ fn apply_ipv6(tables: &Tables, plan: &EnrolmentPlan, grace: Grace) -> Result<(),
     table
         .add(&plan.blocks6.adds, grace)
         .map_err(|Full| KernelError::NeedsNewGeneration("IPv6 /48s"))?;
-    table.change(&plan.blocks6.changes);
+    table.change(plan.blocks6.changes.iter().copied());
     table.clear(&plan.blocks6.removals);
     plan.splits6.remove(&tables.org6_split)?;
     if !plan.blocks6.removals.is_empty() {

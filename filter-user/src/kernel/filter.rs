@@ -4,6 +4,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use filter_common::abi::CategoryCounters;
+
 use super::apply::{Applied, Grace};
 use super::error::KernelError;
 use super::gauge::{self, Gauge};
@@ -14,7 +16,7 @@ use super::pins::{PROGRAM_PIN, Pins, close_pin};
 use super::read::Counters;
 use super::sizes::Sizes;
 use super::syscall::{self, LinkFacts};
-use super::tables::Maps;
+use super::tables::{Maps, array};
 use super::{OBJECT, Seed};
 use crate::desired::{Desired, FlowSizes};
 
@@ -449,6 +451,13 @@ fn hand_over_drained(
     if let Ok(counters) = Counters::open(maps) {
         let numbers: Vec<(u32, u32)> = old.numbers(generation.tables()).into_iter().collect();
         generation.counters().take_over(&counters, &numbers)?;
+        if let Ok(categories) = array::<CategoryCounters>(maps, "CATEGORY_COUNTERS") {
+            let rows = numbers.iter();
+            let rows = rows.filter_map(|(old, new)| Some((*new, categories.get(*old)?)));
+            rows.for_each(|(number, row)| {
+                generation.tables().category_counters.set(number, row);
+            });
+        }
     }
     Ok(handed)
 }

@@ -35,6 +35,11 @@ impl InterfacePlan {
         self.differences() == 0
     }
 
+    /// Whether an interface that is there goes, or has other realms from now on.
+    pub(crate) fn replaces(&self) -> bool {
+        !self.stale.is_empty() || !self.vlans.is_empty()
+    }
+
     /// Rows and words that are not as they shall be.
     pub(crate) fn differences(&self) -> usize {
         self.rows.len() + self.stale.len() + self.vlans.len()

@@ -29,6 +29,7 @@ mod subjects;
 mod syscall;
 pub mod tables;
 pub mod trie;
+mod whole;
 
 pub use apply::{Applied, Changes, Grace};
 pub use error::KernelError;

@@ -79,6 +79,21 @@ impl<K: Pod + Ord, V: Pod + PartialEq> TriePlan<K, V> {
     }
 }
 
+impl<K: Pod + Ord> TriePlan<K, Value> {
+    /// Class rows of all prefixes that change, as `trie` has them and as they shall be.
+    pub(crate) fn rows<'a>(
+        &'a self,
+        trie: &'a Trie<K, Value>,
+    ) -> impl Iterator<Item = (u64, u64)> + 'a {
+        let old = |prefix| trie.exact(prefix).map_or(0, |[class, _]| u64::from(class));
+        let adds = self.adds.iter().map(|(_, [new, _])| (0, u64::from(*new)));
+        let changes = self.changes.iter();
+        let changes = changes.map(move |(prefix, [new, _])| (old(prefix), u64::from(*new)));
+        let removals = self.removals.iter().map(move |prefix| (old(prefix), 0));
+        adds.chain(changes).chain(removals)
+    }
+}
+
 /// What is to be done to the prefix entries.
 #[derive(Debug)]
 pub(crate) struct NetPlan {

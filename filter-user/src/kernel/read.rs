@@ -82,23 +82,17 @@ impl Counters {
 
     /// Sets the counters of an organisation: all of it on the first processor.
     fn set(&mut self, number: u32, packets: ByReason) -> Result<(), KernelError> {
-        let mut rows = vec![
-            OrgCounters {
-                packets: [0; REASONS]
-            };
-            processors()?
-        ];
-        if let Some(first) = rows.first_mut() {
-            first.packets = packets;
-        }
-        let rows = PerCpuValues::try_from(rows).map_err(KernelError::io("counting processors"))?;
+        let zero = OrgCounters {
+            packets: [0; REASONS],
+        };
+        let rows = on_first_processor(OrgCounters { packets }, zero)?;
         self.by_org
             .set(number, rows, 0)
             .map_err(KernelError::bpf("writing counters"))
     }
 
     /// Takes over the totals of an older set of counters: organisation `from.0` there is `from.1`
-    /// here. Packets counted between the reading and the switch of programs are lost to the totals.
+    /// here; reasons and categories have the same numbers in both. Packets counted between the reading and the switch of programs are lost to the totals.
     ///
     /// # Errors
     /// If a row cannot be read or written.
@@ -109,15 +103,32 @@ impl Counters {
                 self.set(*to, packets)?;
             }
         }
-        let mut rows = vec![0u64; processors()?];
-        if let Some(first) = rows.first_mut() {
-            *first = old.untouched()?;
+        for reason in (0u32..).take(REASONS) {
+            let packets = old.reason_categories(reason)?;
+            if packets.iter().any(|count| *count != 0) {
+                let zero = CategoryCounters {
+                    packets: [0; CATEGORIES],
+                };
+                let rows = on_first_processor(CategoryCounters { packets }, zero)?;
+                self.by_reason_category
+                    .set(reason, rows, 0)
+                    .map_err(KernelError::bpf("writing counters"))?;
+            }
         }
-        let rows = PerCpuValues::try_from(rows).map_err(KernelError::io("counting processors"))?;
+        let rows = on_first_processor(old.untouched()?, 0)?;
         self.untouched
             .set(0, rows, 0)
             .map_err(KernelError::bpf("writing counters"))
     }
+}
+
+/// A row of a per-processor map that the first processor has all of, and the others nothing.
+fn on_first_processor<T: aya::Pod>(row: T, zero: T) -> Result<PerCpuValues<T>, KernelError> {
+    let mut rows = vec![zero; processors()?];
+    if let Some(first) = rows.first_mut() {
+        *first = row;
+    }
+    PerCpuValues::try_from(rows).map_err(KernelError::io("counting processors"))
 }
 
 /// Processors that per-processor maps have room for.

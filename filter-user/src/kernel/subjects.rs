@@ -1,10 +1,14 @@
 //! Names and addresses: the Bloom filter and the bucket table.
 
+use std::collections::HashMap;
+
+use filter_common::abi::{Class, ENGINES_MAX, LOCAL_ENGINE_SHIFT, Tiers};
 use filter_common::table::{bloom_bits, position, tag};
 
 use super::Tables;
 use super::apply::Grace;
-use super::buckets::{Buckets, SlotPlan, Wanted};
+use super::buckets::{Buckets, SlotPlan, VALUE_MASK, Wanted};
+use super::classes::RowsByValue;
 use super::error::KernelError;
 use super::memory::Array;
 use super::sizes::KEYS_OF_WORD_MAX;
@@ -14,7 +18,65 @@ use crate::desired::Subject;
 #[derive(Debug)]
 pub(crate) struct SubjectPlan {
     pub(crate) slots: SlotPlan,
+    /// Slots of `slots.changes` that lose something: what they hold until everything else has its place, which is what
+    /// they held and what they are to hold.
+    pub(crate) between: Vec<(u32, Wanted)>,
     bits: BitPlan,
+}
+
+impl SubjectPlan {
+    /// Finds the slots that lose something, with a row for what they hold meanwhile.
+    pub(crate) fn soften(
+        &mut self,
+        tables: &Tables,
+        rows: &mut RowsByValue<Class>,
+    ) -> Result<(), KernelError> {
+        let table = table(tables);
+        let class = |rows: &RowsByValue<Class>, row: u16| -> Class {
+            let row = u32::from(row);
+            let known = || tables.classes.get(row);
+            rows.new_value(row).or_else(known).unwrap_or_default()
+        };
+        // Few pairs of classes, however many slots: the row between each, if one is needed.
+        let mut known: HashMap<(u16, u16), Option<u16>> = HashMap::new();
+        for (place, want) in &self.slots.changes {
+            let old = u16::try_from(table.slot(*place) & VALUE_MASK).unwrap_or(0);
+            let between = match known.get(&(old, want.value)) {
+                Some(row) => *row,
+                None => {
+                    let new = class(rows, want.value);
+                    let both = joined(class(rows, old), new);
+                    let row = if both == new {
+                        None
+                    } else {
+                        Some(rows.row(both)?)
+                    };
+                    let row = row.map(u16::try_from).transpose();
+                    let row = row.map_err(|_beyond| KernelError::NeedsNewGeneration("classes"))?;
+                    known.insert((old, want.value), row);
+                    row
+                }
+            };
+            let soft = between.map(|value| (*place, Wanted { value, ..*want }));
+            self.between.extend(soft);
+        }
+        Ok(())
+    }
+}
+
+/// All that two classes hold. The number of a search engine is no set: it is that of the second.
+fn joined(old: Class, new: Class) -> Class {
+    const ENGINE: u64 = (ENGINES_MAX as u64) << LOCAL_ENGINE_SHIFT;
+    let of = |old: Tiers, new: Tiers| Tiers {
+        unified: old.unified | new.unified,
+        nsor: old.nsor | new.nsor,
+        local: old.local & !ENGINE | new.local,
+        suspicious: old.suspicious | new.suspicious,
+    };
+    Class {
+        exact: of(old.exact, new.exact),
+        suffix: of(old.suffix, new.suffix),
+    }
 }
 
 /// Which words of the Bloom filter are to be looked at.
@@ -103,6 +165,7 @@ pub(crate) fn plan(
                 .with_slot()
                 .map(|subject| after.wanted(subject, table.len())),
         ),
+        between: Vec::new(),
         bits: BitPlan::All,
     });
     let crowded = |(bloom, address): (&Array<u64>, bool)| {
@@ -146,6 +209,7 @@ fn plan_between(table: &Buckets<'_>, before: Rowed<'_>, after: Rowed<'_>) -> Opt
     }
     (table.used() == count).then_some(SubjectPlan {
         slots,
+        between: Vec::new(),
         bits: BitPlan::Of { added, removed },
     })
 }
@@ -178,12 +242,18 @@ pub(crate) fn add(
     table
         .add(&plan.slots.adds, grace)
         .map_err(|super::buckets::Full| KernelError::NeedsNewGeneration("subjects"))?;
-    table.change(&plan.slots.changes);
+    let between: HashMap<u32, Wanted> = plan.between.iter().copied().collect();
+    let changes = plan.slots.changes.iter();
+    let changes = changes.map(|(place, want)| (*place, *between.get(place).unwrap_or(want)));
+    table.change(changes);
     Ok(())
 }
 
 /// Second half: what is gone, Bloom bits last.
 pub(crate) fn remove(tables: &Tables, subjects: Rowed<'_>, plan: &SubjectPlan) {
+    if !plan.between.is_empty() {
+        table(tables).change(plan.slots.changes.iter().copied());
+    }
     if plan.slots.removals.is_empty() {
         return;
     }

@@ -123,3 +123,54 @@ fn a_filter_made_for_few_keys_does_not_take_many() {
         Err(KernelError::NeedsNewGeneration("subjects"))
     ));
 }
+
+#[test]
+fn slots_that_trade_a_category_hold_both_meanwhile() {
+    let class = |nsor| Class {
+        suffix: Tiers {
+            nsor,
+            ..Tiers::default()
+        },
+        ..Class::default()
+    };
+    let [one, two] = [finish(1, 99), finish(2, 99)];
+    let state = |of_one: u16, of_two: u16| {
+        let subject = |(key, class)| Subject {
+            key,
+            address: false,
+            class,
+            entry: 1,
+        };
+        let mut subjects = [(one, of_one), (two, of_two)].map(subject).to_vec();
+        subjects.sort_by_key(|subject| subject.key);
+        Desired {
+            classes: [0, 1, 2].map(class).to_vec(),
+            subjects,
+            ..Desired::default()
+        }
+    };
+    let (before, after) = (state(1, 2), state(2, 1));
+    let tables = tables();
+    bring(&tables, None, &before);
+    let held = |key: u64| {
+        let table = table(&tables);
+        let place = table.find(position(key, table.len()), tag(key)).unwrap();
+        let row = u32::try_from(table.slot(place) & VALUE_MASK).unwrap();
+        tables.classes.get(row).unwrap().suffix.nsor
+    };
+    let plan = crate::kernel::apply::plan(&tables, Some(&before), &after, SEED).unwrap();
+    for (row, class) in &plan.classes {
+        tables.classes.set(*row, *class);
+    }
+    assert_eq!([held(one), held(two)], [1, 2]);
+    let rows: Vec<u16> = Vec::new();
+    let rowed = Rowed {
+        subjects: &after.subjects,
+        class_rows: &rows,
+    };
+    add(&tables, rowed, &plan.subjects, Grace::None).unwrap();
+    assert_eq!([held(one), held(two)], [3, 3]);
+    remove(&tables, rowed, &plan.subjects);
+    assert_eq!([held(one), held(two)], [2, 1]);
+    assert_holds(&tables, &after);
+}
