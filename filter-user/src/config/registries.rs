@@ -9,6 +9,7 @@ use super::reader::{At, Section, one_or_more};
 use super::{Format, Registry, Tier};
 use crate::categories::{SUSPICIOUS, UNLAWFUL};
 use crate::normalise::Guards;
+use crate::registry::dump::Hidden;
 
 /// Rejected lines in percent above which a registry is refused.
 const REJECTED_PERCENT_DEFAULT: u32 = 20;
@@ -57,7 +58,9 @@ fn registry(
     let format = section.choice(source, "format", FORMATS);
     let path = section.required(source, "path");
     let default_semantics: &[(&str, bool)] = match format {
-        Some(Format::Ut1) => &[("suffix", true), ("exact", false)],
+        Some(Format::Ut1 | Format::SocResources) => &[("suffix", true), ("exact", false)],
+        // Its records say it.
+        Some(Format::Dump) => &[("exact", false)],
         _ => &[("exact", false), ("suffix", true)],
     };
     if matches!(format, Some(Format::Domains | Format::Mixed)) && !section.has("semantics") {
@@ -69,11 +72,16 @@ fn registry(
     let ids = section.strings(source, "categories");
     let categories = category_mask(context, "[[registries]] categories", &ids);
     let directories = directories(&mut section, context);
+    let (deltas, hidden_urls) = of_dump(&mut section, context, format);
     section.finish(context.source);
     let (id, tier, format, path) = (id?, tier?, format?, path?);
     if tier == Tier::Ech && format != Format::Domains {
         let remedy = "use format = \"domains\"";
         (context.source).problem(at, "[[registries]] of tier ech holds names only", remedy);
+    }
+    if format == Format::SocResources && tier != Tier::Local {
+        let what = "[[registries]] of format soc_resources lists what is allowed";
+        (context.source).problem(at, what, "use tier = \"local\"");
     }
     let categories = default_categories(context, at, tier, format, categories);
     let registry = Registry {
@@ -87,8 +95,31 @@ fn registry(
         directories,
         rejected_max_percent: percent.map_or(REJECTED_PERCENT_DEFAULT, |percent| percent.value),
         guards: Guards::ALL,
+        deltas: deltas.map(|deltas| context.base.join(deltas)),
+        hidden_urls,
     };
     Some((id, registry))
+}
+
+/// `deltas` and `https_urls`, which only a dump has; elsewhere they are unknown keys.
+fn of_dump(
+    section: &mut Section<'_, '_>,
+    context: &mut Context<'_>,
+    format: Option<Format>,
+) -> (Option<String>, Hidden) {
+    if format != Some(Format::Dump) {
+        return (None, Hidden::Skip);
+    }
+    let deltas = section.string(context.source, "deltas");
+    let hidden = section.choice(
+        context.source,
+        "https_urls",
+        &[("skip", Hidden::Skip), ("host", Hidden::Host)],
+    );
+    (
+        deltas.map(|deltas| deltas.value),
+        hidden.unwrap_or(Hidden::Skip),
+    )
 }
 
 const TIERS: &[(&str, Tier)] = &[
@@ -106,6 +137,8 @@ const FORMATS: &[(&str, Format)] = &[
     ("mixed", Format::Mixed),
     ("urls", Format::Urls),
     ("ut1", Format::Ut1),
+    ("dump", Format::Dump),
+    ("soc_resources", Format::SocResources),
 ];
 
 /// An entry is in a registry only if it has a category: each tier but the education registry has one

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::dump::Hidden;
+use super::dump::deltas::follow;
 use super::progress::Progress;
 use super::{Counts, REJECTED_SHOWN, Source, Spec, read_file, specs, stamp};
 use crate::config::Config;
@@ -68,7 +70,7 @@ pub fn load(
     kept_before: &KeptBefore,
     progress: Progress,
 ) -> Result<Loaded, Vec<Problem>> {
-    let (specs, notes) = specs(config, seed)?;
+    let (specs, mut notes) = specs(config, seed)?;
     let known: HashMap<&Path, &Source> = before
         .iter()
         .map(|source| (source.file.reading.path.as_path(), source))
@@ -76,20 +78,28 @@ pub fn load(
     let mut problems = Vec::new();
     let mut sources = Vec::new();
     let mut fresh = vec![false; config.registries.len()];
+    let mut source_of = |spec: Spec| match unchanged(&known, &spec) {
+        Some(source) => Ok(source),
+        None => {
+            if let Some(fresh) = fresh.get_mut(spec.registry) {
+                *fresh = true;
+            }
+            read(spec, progress)
+        }
+    };
     for spec in specs {
-        match unchanged(&known, &spec) {
-            Some(source) => sources.push(source),
-            None => match read(spec, progress) {
-                Ok(source) => {
-                    if let Some(fresh) = fresh.get_mut(source.spec.registry) {
-                        *fresh = true;
-                    }
-                    sources.push(source);
-                }
-                Err(problem) => problems.push(problem),
-            },
+        let registry = config.registries.get(spec.registry);
+        let deltas = registry.and_then(|registry| registry.deltas.as_deref());
+        let found = match (source_of(spec), deltas) {
+            (Ok(base), Some(deltas)) => follow(deltas, base, &mut source_of, &mut notes),
+            (found, _) => found.map(|source| vec![source]),
+        };
+        match found {
+            Ok(found) => sources.extend(found),
+            Err(problem) => problems.push(problem),
         }
     }
+    notes.extend(sources.iter().filter_map(hidden));
     let summaries = summarise(config, &sources, &fresh);
     if problems.is_empty() {
         for (registry, summary) in config.registries.iter().zip(&summaries) {
@@ -114,6 +124,7 @@ fn unchanged(known: &HashMap<&Path, &Source>, spec: &Spec) -> Option<Source> {
     same.then(|| Source {
         spec: spec.clone(),
         file: Arc::clone(&before.file),
+        mask: None,
     })
 }
 
@@ -122,7 +133,27 @@ fn read(spec: Spec, progress: Progress) -> Result<Source, Problem> {
     Ok(Source {
         spec,
         file: Arc::new(file),
+        mask: None,
     })
+}
+
+/// What became of a register's URLs whose path no network sees.
+fn hidden(source: &Source) -> Option<Problem> {
+    let count = source.file.contents.as_ref()?.hidden;
+    let by_host = source.spec.reading.xml?.hidden == Hidden::Host;
+    let (became, remedy) = if by_host {
+        (
+            "applied to the whole of their hosts",
+            "https_urls = \"skip\" leaves them out",
+        )
+    } else {
+        (
+            "left out",
+            "https_urls = \"host\" applies them to the whole of their hosts",
+        )
+    };
+    let what = format!("{count} URLs whose path no network sees, as of https, are {became}");
+    (count > 0).then(|| Problem::of_file(&source.spec.reading.path, what, remedy))
 }
 
 fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary> {
@@ -150,6 +181,11 @@ fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary
         };
         summary.files += 1;
         summary.counts.add(&source.file.counts);
+        if source.mask.is_some() {
+            let all = source.file.records.len() + source.file.nets.len();
+            let masked = all - source.records().count() - source.nets().count();
+            summary.counts.kept = summary.counts.kept.saturating_sub(masked as u64);
+        }
         let room = REJECTED_SHOWN.saturating_sub(summary.rejected.len());
         summary
             .rejected
