@@ -209,37 +209,53 @@ impl Book<'_> {
         }
     }
 
-    /// What stands in the file, if it has not changed. A register's record is found by its place, but
-    /// in an archive only after all in front of it: that is done where texts are wanted.
+    /// What stands in the file, if it has not changed.
     fn read_again(
         &self,
         source: &Source,
         line: u32,
         flags: u32,
     ) -> (Option<String>, Option<Decision>) {
-        let path = &source.file.reading.path;
-        let contents = source.file.contents.as_ref();
-        if contents.is_none() && !self.with_text
-            || registry::stamp(path).ok() != Some(source.file.stamp)
-        {
+        if !self.with_text || !untouched(source) {
             return (None, None);
         }
-        let Some(contents) = contents else {
+        let path = &source.file.reading.path;
+        let Some(contents) = &source.file.contents else {
             return (lines::line_of(path, line).ok().flatten(), None);
         };
-        let Some(shown) = look_up(path, contents, line, self.with_text) else {
+        let Some(shown) = look_up(path, contents, line, true) else {
             return (None, None);
         };
-        let by_host = flags & RECORD_BY_HOST != 0;
-        let note = if by_host {
+        let note = if flags & RECORD_BY_HOST != 0 {
             ": https URL applied as its whole host"
         } else {
             ""
         };
-        let decides = (source.spec.reading.xml).is_some_and(|xml| xml.shape.has_decisions());
-        (
-            Some(format!("{}{note}", shown.text)),
-            decides.then_some(shown.decision),
-        )
+        let text = format!("{}{note}", shown.text);
+        (Some(text), decided(source).then_some(shown.decision))
     }
+
+    /// The decision behind an entry, where one seek finds it: not in an archive.
+    #[must_use]
+    pub fn decision(&self, origin: &Origin) -> Option<Decision> {
+        let mut sources = self.sources.iter();
+        let source = sources.find(|source| source.file.reading.path == origin.file)?;
+        let contents = source.file.contents.as_ref()?;
+        if !decided(source) || !untouched(source) {
+            return None;
+        }
+        look_up(&origin.file, contents, origin.line, false).map(|shown| shown.decision)
+    }
+}
+
+/// Whether a file is what it was when it was read.
+fn untouched(source: &Source) -> bool {
+    let now = registry::stamp(&source.file.reading.path);
+    now.is_ok_and(|now| now == source.file.stamp)
+}
+
+/// Whether somebody's decision is behind each record of a register.
+fn decided(source: &Source) -> bool {
+    let xml = source.spec.reading.xml;
+    xml.is_some_and(|xml| xml.shape.has_decisions())
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::dump::Hidden;
 use super::dump::deltas::follow;
 use super::progress::Progress;
-use super::{Counts, REJECTED_SHOWN, Source, Spec, read_file, specs, stamp};
+use super::{Counts, RECORD_URLS, REJECTED_SHOWN, Record, Source, Spec, read_file, specs, stamp};
 use crate::config::Config;
 use crate::problem::Problem;
 
@@ -181,17 +181,24 @@ fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary
         };
         summary.files += 1;
         summary.counts.add(&source.file.counts);
-        if source.mask.is_some() {
-            let all = source.file.records.len() + source.file.nets.len();
-            let masked = all - source.records().count() - source.nets().count();
-            summary.counts.kept = summary.counts.kept.saturating_sub(masked as u64);
-        }
+        summary.counts.kept = summary.counts.kept.saturating_sub(masked(source));
         let room = REJECTED_SHOWN.saturating_sub(summary.rejected.len());
         summary
             .rejected
             .extend(source.file.rejected.iter().take(room).cloned());
     }
     summaries
+}
+
+/// Entries of a file that a later one replaces or removes.
+fn masked(source: &Source) -> u64 {
+    if source.mask.is_none() {
+        return 0;
+    }
+    let is_entry = |record: &&Record| record.flags & RECORD_URLS == 0;
+    let all = source.file.records.iter().filter(is_entry).count() + source.file.nets.len();
+    let in_force = source.records().filter(is_entry).count() + source.nets().count();
+    (all - in_force) as u64
 }
 
 /// Why a registry may not replace the one in force.

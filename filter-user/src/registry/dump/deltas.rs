@@ -67,7 +67,11 @@ fn order(directory: &Path, made: i64) -> Result<Vec<PathBuf>, Problem> {
         let path = entry.map_err(failed)?.path();
         let extension = path.extension().map(|it| it.to_ascii_lowercase());
         let known = extension.is_some_and(|it| it == "xml" || it == "zip");
-        if known && path.is_file() {
+        // Hidden files are those that somebody is still writing.
+        let hidden = path
+            .file_name()
+            .is_some_and(|it| it.as_encoded_bytes().starts_with(b"."));
+        if known && !hidden && path.is_file() {
             paths.push(path);
         }
     }

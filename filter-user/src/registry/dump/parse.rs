@@ -316,17 +316,26 @@ impl<B: Blocks> Parser<B> {
         content.clear(at);
         self.inside = true;
         let for_people = self.for_people;
+        let (mut ids, mut block_types) = (0, 0);
         let read = self.attributes(start, |key, value| match key {
             "id" => {
+                ids += 1;
                 content.id = id_of(value);
                 content.id_text.push_str(value);
             }
-            "blockType" => content.block_type.push_str(value.trim()),
+            "blockType" => {
+                block_types += 1;
+                content.block_type.push_str(value.trim());
+            }
             "includeTime" if for_people => content.include_time.push_str(value),
             "entryType" if for_people => content.entry_type.push_str(value),
             _ => {}
         });
         self.content = content;
+        // Of two the one that counts would be anybody's guess.
+        if ids > 1 || block_types > 1 {
+            return Err(self.ill("an attribute that stands twice"));
+        }
         read
     }
 
@@ -340,14 +349,14 @@ impl<B: Blocks> Parser<B> {
             if self.for_people {
                 let mut decision = std::mem::take(&mut self.content.decision);
                 let [date, number, org] = &mut decision;
-                let read = self.attributes(start, |key, value| match key {
+                // What nobody but people reads refuses no record: that much is shown.
+                let _ = self.attributes(start, |key, value| match key {
                     "date" => value.clone_into(date),
                     "number" => value.clone_into(number),
                     "org" => value.clone_into(org),
                     _ => {}
                 });
                 self.content.decision = decision;
-                read?;
             }
         } else {
             let unknown = &mut self.content.unknown;

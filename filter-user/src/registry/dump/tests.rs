@@ -311,6 +311,7 @@ fn what_is_no_register_is_refused_whole() {
             good.replace("</reg:register>", ""),
             "ends before its root element does behind record 1",
         ),
+        (good.replace(" id=", " id=\"2\" id="), "stands twice"),
         (format!("{good}<more/>"), "second root"),
         (format!("{good}more"), "text outside"),
         (good.replace("UTF-8", "koi8-r"), "koi8-r"),
@@ -470,6 +471,32 @@ fn social_register_lists_domains_and_prefixes() {
         wanted(&["school.example", "203.0.113.0/24"])
     );
     assert!(lab.refusal(register("")).contains("<registerSocResources>"));
+}
+
+#[test]
+fn shipped_sample_and_its_delta_give_what_they_list() {
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../rules/samples/dump/dump.xml"
+    );
+    let bytes = std::fs::read(file).unwrap();
+    let lab = Lab::new("");
+    let always = [
+        "pages.example.org/bad/page.html?id=7&x=1",
+        "203.0.113.5",
+        "203.0.113.128/25",
+        "2001:db8:dead::/48",
+        "xn----8sbncid2awgdde1a.example",
+    ];
+    let loaded = lab.dump(&bytes).unwrap();
+    let list = [&always[..], &["*.mirror.example.net"]].concat();
+    assert_eq!(subjects(&loaded), wanted(&list));
+    let lab = Lab::new("deltas = \"deltas\"");
+    let delta = file.replace("dump.xml", "deltas/2026-01-15-1230.xml");
+    lab.dir.write("deltas/1.xml", std::fs::read(delta).unwrap());
+    let loaded = lab.dump(&bytes).unwrap();
+    let list = [&always[..], &["new.example.com"]].concat();
+    assert_eq!(subjects(&loaded), wanted(&list));
 }
 
 #[path = "delta_tests.rs"]
