@@ -191,6 +191,7 @@ pub fn block_list(list: &Path, progress: Progress) -> Result<Everything, Vec<Pro
         guards: Guards::NONE,
         deltas: None,
         hidden_urls: Hidden::Skip,
+        shrink_max_percent: None,
     });
     let seed = crate::state::random_seed().unwrap_or(1);
     let before = Before {

@@ -197,6 +197,8 @@ pub struct Registry {
     pub deltas: Option<PathBuf>,
     /// Dump: what URLs mean whose path no network sees.
     pub hidden_urls: Hidden,
+    /// Dump: entries in percent of those before that may be gone at once.
+    pub shrink_max_percent: Option<u32>,
 }
 
 /// An enrolled organisation.

@@ -1,6 +1,7 @@
 //! `[[registries]]`.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use filter_common::abi::LOCAL_LISTS;
 
@@ -13,6 +14,9 @@ use crate::registry::dump::Hidden;
 
 /// Rejected lines in percent above which a registry is refused.
 const REJECTED_PERCENT_DEFAULT: u32 = 20;
+/// Entries in percent above which a dump has lost too many at once to be whole: in a day about a tenth
+/// of the published registry changed, and a third of that was removed.
+const SHRINK_PERCENT_DEFAULT: u32 = 50;
 /// Local lists are bits of a mask.
 const LOCAL_LISTS_MAX: usize = LOCAL_LISTS as usize;
 
@@ -72,7 +76,7 @@ fn registry(
     let ids = section.strings(source, "categories");
     let categories = category_mask(context, "[[registries]] categories", &ids);
     let directories = directories(&mut section, context);
-    let (deltas, hidden_urls) = of_dump(&mut section, context, format);
+    let dump = of_dump(&mut section, context, format);
     section.finish(context.source);
     let (id, tier, format, path) = (id?, tier?, format?, path?);
     if tier == Tier::Ech && format != Format::Domains {
@@ -95,31 +99,41 @@ fn registry(
         directories,
         rejected_max_percent: percent.map_or(REJECTED_PERCENT_DEFAULT, |percent| percent.value),
         guards: Guards::ALL,
-        deltas: deltas.map(|deltas| context.base.join(deltas)),
-        hidden_urls,
+        deltas: dump.deltas,
+        hidden_urls: dump.hidden_urls,
+        shrink_max_percent: dump.shrink_max_percent,
     };
     Some((id, registry))
 }
 
-/// `deltas` and `https_urls`, which only a dump has; elsewhere they are unknown keys.
+/// Keys that only a dump has; elsewhere they are unknown.
+struct OfDump {
+    deltas: Option<PathBuf>,
+    hidden_urls: Hidden,
+    shrink_max_percent: Option<u32>,
+}
+
 fn of_dump(
     section: &mut Section<'_, '_>,
     context: &mut Context<'_>,
     format: Option<Format>,
-) -> (Option<String>, Hidden) {
+) -> OfDump {
     if format != Some(Format::Dump) {
-        return (None, Hidden::Skip);
+        return OfDump {
+            deltas: None,
+            hidden_urls: Hidden::Skip,
+            shrink_max_percent: None,
+        };
     }
+    let words = &[("skip", Hidden::Skip), ("host", Hidden::Host)];
     let deltas = section.string(context.source, "deltas");
-    let hidden = section.choice(
-        context.source,
-        "https_urls",
-        &[("skip", Hidden::Skip), ("host", Hidden::Host)],
-    );
-    (
-        deltas.map(|deltas| deltas.value),
-        hidden.unwrap_or(Hidden::Skip),
-    )
+    let hidden = section.choice(context.source, "https_urls", words);
+    let percent = section.number(context.source, "shrink_max_percent", 0..=100);
+    OfDump {
+        deltas: deltas.map(|deltas| context.base.join(deltas.value)),
+        hidden_urls: hidden.unwrap_or(Hidden::Skip),
+        shrink_max_percent: Some(percent.map_or(SHRINK_PERCENT_DEFAULT, |percent| percent.value)),
+    }
 }
 
 const TIERS: &[(&str, Tier)] = &[

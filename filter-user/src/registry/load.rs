@@ -91,7 +91,10 @@ pub fn load(
         let registry = config.registries.get(spec.registry);
         let deltas = registry.and_then(|registry| registry.deltas.as_deref());
         let found = match (source_of(spec), deltas) {
-            (Ok(base), Some(deltas)) => follow(deltas, base, &mut source_of, &mut notes),
+            (Ok(base), Some(deltas)) => {
+                let time = |path: &Path| updated(known.get(path)?);
+                follow(deltas, base, time, &mut source_of, &mut notes)
+            }
             (found, _) => found.map(|source| vec![source]),
         };
         match found {
@@ -115,6 +118,13 @@ pub fn load(
     } else {
         Err(problems)
     }
+}
+
+/// When a register that was read before was made, if its file was not touched.
+fn updated(before: &Source) -> Option<i64> {
+    let now = stamp(&before.file.reading.path).ok()?;
+    let contents = before.file.contents.as_ref()?;
+    contents.updated.filter(|_| now == before.file.stamp)
 }
 
 fn unchanged(known: &HashMap<&Path, &Source>, spec: &Spec) -> Option<Source> {
@@ -221,6 +231,16 @@ fn refuse(
         return problems;
     }
     let had = kept_before.get(&registry.id).copied().unwrap_or(0);
+    if let Some(most) = registry.shrink_max_percent
+        && counts.kept.saturating_mul(100) < had.saturating_mul(u64::from(100 - most.min(100)))
+    {
+        let what = format!(
+            "registry {} holds {} entries, and held {had} before: more than {most} % are gone",
+            registry.id, counts.kept
+        );
+        let remedy = "deliver it again, whole; if it is right, raise shrink_max_percent";
+        return vec![Problem::of_file(&registry.path, what, remedy)];
+    }
     if counts.kept == 0 && had > 0 {
         let what = format!(
             "registry {} is empty, and held {had} entries before",

@@ -136,3 +136,34 @@ fn a_directory_of_deltas_that_is_not_there_is_a_problem() {
     let refusal = lab.refusal(made_at(NOON, ""));
     assert!(refusal.contains("nowhere"), "{refusal}");
 }
+
+#[test]
+fn registry_that_loses_half_of_its_entries_is_refused() {
+    let names: String = (1..=10)
+        .map(|id| domain(id, &format!("n{id}.example")))
+        .collect();
+    let refused = |rest: &str, gone: u32| {
+        let lab = Lab::new(&format!("deltas = \"deltas\"\n{rest}"));
+        lab.dir.write("dump.xml", made_at(NOON, &names));
+        let removed: String = (1..=gone)
+            .map(|id| format!("<delete id=\"{id}\"/>"))
+            .collect();
+        lab.dir.write(
+            "deltas/1.xml",
+            made_at("2026-01-15T12:01:00+03:00", &removed),
+        );
+        let kept = KeptBefore::from([("r".to_owned(), 10)]);
+        let problems = load(&lab.config, SEED, &[], &kept, Progress::Quiet).err();
+        problems.map(|problems| problems[0].what.clone())
+    };
+    assert_eq!(refused("", 5), None);
+    let what = refused("", 6).unwrap();
+    assert!(
+        what.contains("holds 4 entries, and held 10 before"),
+        "{what}"
+    );
+    assert_eq!(refused("shrink_max_percent = 60", 6), None);
+    assert!(refused("shrink_max_percent = 0", 1).is_some());
+    assert_eq!(refused("shrink_max_percent = 100", 9), None);
+    assert!(refused("shrink_max_percent = 100", 10).is_some(), "all");
+}

@@ -11,20 +11,22 @@ use crate::problem::Problem;
 use crate::registry::{Source, Spec};
 
 /// The sources of a registry with deltas: `base`, and those that are in force behind it. `read` gives a
-/// delta's source, from the state before if its file was not touched; `notes` takes what is not applied.
+/// delta's source, from the state before if its file was not touched, and `known` the time of such a
+/// one; `notes` takes what is not applied.
 ///
 /// # Errors
 /// The directory cannot be read.
 pub(in crate::registry) fn follow(
     directory: &Path,
     mut base: Source,
+    known: impl Fn(&Path) -> Option<i64>,
     mut read: impl FnMut(Spec) -> Result<Source, Problem>,
     notes: &mut Vec<Problem>,
 ) -> Result<Vec<Source>, Problem> {
     let spec = base.spec.clone();
     let made = base.file.contents.as_ref().and_then(|it| it.updated);
     let mut deltas = Vec::new();
-    let order = order(directory, made.unwrap_or(i64::MIN))?;
+    let order = order(directory, made.unwrap_or(i64::MIN), known)?;
     for (at, path) in order.iter().enumerate() {
         match read(of_delta(&spec, path)) {
             Ok(source) => deltas.push(source),
@@ -57,7 +59,11 @@ fn of_delta(base: &Spec, path: &Path) -> Spec {
 /// The deltas that are newer than the registry, in the order of their times, those of one time by name.
 /// One whose time cannot be read stands in front of the next by name that has one: where names follow
 /// time that is its place, and none behind it is applied without it.
-fn order(directory: &Path, made: i64) -> Result<Vec<PathBuf>, Problem> {
+fn order(
+    directory: &Path,
+    made: i64,
+    known: impl Fn(&Path) -> Option<i64>,
+) -> Result<Vec<PathBuf>, Problem> {
     let failed = |error: std::io::Error| {
         let what = format!("cannot be read: {error}");
         Problem::of_file(directory, what, "correct deltas, or create the directory")
@@ -79,10 +85,8 @@ fn order(directory: &Path, made: i64) -> Result<Vec<PathBuf>, Problem> {
     let mut next = i64::MAX;
     let mut deltas = Vec::new();
     for path in paths.into_iter().rev() {
-        let time = match updated(&path, Shape::Delta) {
-            Ok(Some(time)) => time,
-            Ok(None) | Err(_) => next,
-        };
+        let time = known(&path).or_else(|| updated(&path, Shape::Delta).ok().flatten());
+        let time = time.unwrap_or(next);
         next = next.min(time);
         if time > made {
             deltas.push((time, path));

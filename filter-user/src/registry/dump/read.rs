@@ -52,7 +52,7 @@ pub(in crate::registry) fn read_file(
 /// As for [`read_file`], as far as the root element tells.
 pub(super) fn updated(path: &Path, shape: Shape) -> Result<Option<i64>, Problem> {
     let read = with_bytes(path, 0, |bytes, _| {
-        let mut parser = Parser::new(Transcoder::new(bytes), false);
+        let mut parser = Parser::new(Transcoder::peek(bytes), false);
         match parser.next()? {
             Some(Item::Root(root)) => check(&root, shape),
             _ => Err(Fault::Truncated(0)),

@@ -8,6 +8,8 @@ use super::fault::Fault;
 
 /// Bytes of the file in a block.
 const BLOCK_BYTES: usize = 128 * 1024;
+/// The same where the root element alone is wanted.
+const PEEK_BYTES: usize = 4 * 1024;
 /// Longest tag, text or comment. A register's are far below; without a bound one of them would be kept
 /// in memory whole.
 const EVENT_BYTES_MAX: usize = 1 << 20;
@@ -39,6 +41,7 @@ pub(super) struct Transcoder<R> {
     carry: Vec<u8>,
     /// Offset in the file of what is read next, without `carry`.
     raw: u64,
+    block_bytes: usize,
 }
 
 impl<R: Read> Transcoder<R> {
@@ -50,6 +53,15 @@ impl<R: Read> Transcoder<R> {
             decoder: None,
             carry: Vec::new(),
             raw: 0,
+            block_bytes: BLOCK_BYTES,
+        }
+    }
+
+    /// Of the beginning of a file.
+    pub(super) fn peek(reader: R) -> Self {
+        Transcoder {
+            block_bytes: PEEK_BYTES,
+            ..Transcoder::new(reader)
         }
     }
 
@@ -71,7 +83,7 @@ impl<R: Read> Transcoder<R> {
     pub(super) fn block(&mut self) -> Result<Block, Fault> {
         let carried = self.carry.len();
         let mut bytes = std::mem::take(&mut self.carry);
-        let room = (BLOCK_BYTES - carried) as u64;
+        let room = (self.block_bytes - carried) as u64;
         (&mut self.reader).take(room).read_to_end(&mut bytes)?;
         let mut raw = self.raw - carried as u64;
         self.raw = raw + bytes.len() as u64;
