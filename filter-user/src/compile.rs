@@ -223,7 +223,7 @@ fn subjects(
 /// The /20s of all IPv4 addresses.
 fn blocks4(input: &Input<'_>) -> Blocks4 {
     let mut blocks = Blocks4::default();
-    let records = input.sources.iter().flat_map(|source| &source.file.records);
+    let records = input.sources.iter().flat_map(Source::records);
     for record in records.filter(|record| record.flags & RECORD_IPV4 != 0) {
         blocks.add(record.flags);
     }
@@ -265,7 +265,7 @@ fn gather(input: &Input<'_>) -> Vec<Found> {
         .sum::<usize>();
     let mut found = Vec::with_capacity(records + input.config.infrastructure.len());
     for (number, source) in (0u32..).zip(input.sources) {
-        found.extend(source.file.records.iter().map(|record| Found {
+        found.extend(source.records().map(|record| Found {
             key: record.key,
             source: number << RECORD_BITS | record.flags & RECORD_KIND,
         }));

@@ -13,6 +13,7 @@ use crate::normalise::Guards;
 use crate::numbers::Numbers;
 use crate::problem::Problem;
 use crate::registry::Source;
+use crate::registry::dump::Hidden;
 use crate::registry::load::{KeptBefore, Loaded, Summary, load};
 use crate::registry::progress::Progress;
 use crate::safe_search::{self, Found};
@@ -206,6 +207,9 @@ pub fn block_list(list: &Path, progress: Progress) -> Result<Everything, Vec<Pro
         directories: Vec::new(),
         rejected_max_percent: 100,
         guards: Guards::NONE,
+        deltas: None,
+        hidden_urls: Hidden::Skip,
+        shrink_max_percent: None,
     });
     let seed = crate::state::random_seed().unwrap_or(1);
     let before = Before {

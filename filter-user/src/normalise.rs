@@ -1,10 +1,15 @@
 //! One normaliser for the lines of every list format: a line in, a canonical subject or the reason
 //! why it is refused out.
 
+mod field;
+mod tidy;
+
 use std::borrow::Cow;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+pub use field::field;
 
 /// What a list may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +63,27 @@ pub enum Subject<'a> {
     },
 }
 
+impl Subject<'_> {
+    /// Without what it borrows.
+    #[must_use]
+    pub fn into_owned(self) -> Subject<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Subject::Name { name, suffix } => Subject::Name {
+                name: owned(name),
+                suffix,
+            },
+            Subject::Address(address) => Subject::Address(address),
+            Subject::Net(net) => Subject::Net(net),
+            Subject::Url { host, path, below } => Subject::Url {
+                host: owned(host),
+                path: owned(path),
+                below,
+            },
+        }
+    }
+}
+
 /// Why a line is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Refusal {
@@ -85,6 +111,8 @@ pub enum Refusal {
     NotPublic,
     /// A prefix length beyond the address.
     BadPrefix,
+    /// A field without a value.
+    Empty,
 }
 
 impl Refusal {
@@ -104,6 +132,7 @@ impl Refusal {
             Refusal::TooBroad => "prefix broader than IPv4 /8 or IPv6 /24",
             Refusal::NotPublic => "private, loopback, link-local, multicast or reserved addresses",
             Refusal::BadPrefix => "prefix length does not fit the address",
+            Refusal::Empty => "empty",
         }
     }
 
@@ -114,6 +143,7 @@ impl Refusal {
             Refusal::NotName
             | Refusal::NameTooLong
             | Refusal::BadPrefix
+            | Refusal::Empty
             | Refusal::NotUrl
             | Refusal::TooDeep => "correct or remove the line",
             Refusal::NotAddress => "move it to a registry of format \"domains\"",
@@ -172,6 +202,13 @@ pub fn line(raw: &[u8], accept: Accept, guards: Guards) -> Result<Option<Subject
 /// `http://HOST[:PORT]/PATH[?QUERY][*]`, or the same without the scheme. The port is of no account, and
 /// what is behind `#` never leaves the browser.
 fn url(text: &str) -> Result<Subject<'_>, Refusal> {
+    match tidy::url(text) {
+        Cow::Borrowed(text) => tidy_url(text),
+        Cow::Owned(text) => tidy_url(&text).map(Subject::into_owned),
+    }
+}
+
+fn tidy_url(text: &str) -> Result<Subject<'_>, Refusal> {
     let rest = match text.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
         Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
@@ -182,15 +219,15 @@ fn url(text: &str) -> Result<Subject<'_>, Refusal> {
     let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
     let at = rest.find(['/', '?']).unwrap_or(rest.len());
     let (host, path) = rest.split_at_checked(at).ok_or(Refusal::NotUrl)?;
+    // A name and password in front never leave the browser as a part of the URL.
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     let host = match host.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => host,
     };
     let host = match host.parse::<std::net::Ipv4Addr>() {
         Ok(_) => Cow::Borrowed(host),
-        Err(_) => {
-            canonical_name(host.strip_suffix('.').unwrap_or(host)).or(Err(Refusal::NotUrl))?
-        }
+        Err(_) => canonical_name(host.trim_end_matches('.')).or(Err(Refusal::NotUrl))?,
     };
     let whole = path.strip_suffix('*');
     let below = whole.is_some();
@@ -349,8 +386,7 @@ pub fn name(text: &str) -> Result<Subject<'_>, Refusal> {
     let bare = text.strip_prefix("*.").or_else(|| text.strip_prefix('.'));
     let suffix = bare.is_some();
     let bare = bare.unwrap_or(text);
-    let bare = bare.strip_suffix('.').unwrap_or(bare);
-    let name = canonical_name(bare)?;
+    let name = canonical_name(bare.trim_end_matches('.'))?;
     Ok(Subject::Name { name, suffix })
 }
 

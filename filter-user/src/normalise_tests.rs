@@ -28,6 +28,16 @@ fn urls_become_a_host_and_a_path() {
         ("http://pages.example?q", "http://pages.example/?q"),
         ("http://203.0.113.5/x", "http://203.0.113.5/x"),
         ("http://пример.example/я", "http://xn--e1afmkfd.example/я"),
+        ("htp://pages.example\\x", "http://pages.example/x"),
+        ("http//pages.example/x", "http://pages.example/x"),
+        ("http:pages.example/x", "http://pages.example/x"),
+        ("http:80/x", "http://http/x"),
+        (
+            "http://me:secret@pages.example./x",
+            "http://pages.example/x",
+        ),
+        ("http://pages.example/x&#39;y", "http://pages.example/x"),
+        ("pages.example/?a&amp;b", "http://pages.example/?a&b"),
     ];
     for (text, wanted) in table {
         assert_eq!(
@@ -60,6 +70,7 @@ fn lines_become_canonical_subjects() {
         ("\u{feff}Casino.Example", "casino.example"),
         ("  spaced.example \t", "spaced.example"),
         ("trailing.example.", "trailing.example"),
+        ("trailing.example..", "trailing.example"),
         ("*.wild.example", "*.wild.example"),
         (".dot.example.", "*.dot.example"),
         ("name.example # why", "name.example"),
@@ -107,6 +118,7 @@ fn refused_lines_say_why() {
     let table: &[(&str, Accept, Refusal)] = &[
         ("two words.example", Accept::Names, Refusal::NotName),
         ("a..b.example", Accept::Names, Refusal::NotName),
+        ("a.example,b.example", Accept::Names, Refusal::NotName),
         ("*.", Accept::Names, Refusal::NotName),
         ("1.2.3", Accept::Names, Refusal::NotName),
         ("1.2.3.256", Accept::Names, Refusal::NotName),

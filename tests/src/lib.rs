@@ -15,6 +15,7 @@ pub mod lab;
 pub mod matrix;
 pub mod quic;
 pub mod reference;
+pub mod register;
 pub mod setup;
 pub mod split;
 pub mod twin;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Context, Exit, Failure};
 use crate::config::DEFAULT_FILE;
 use crate::control::{Request, ask};
+use crate::entries::{Decision, Origin};
 use crate::explain::{Explanation, Question, explain};
 use crate::load::offline;
 use crate::output::json;
@@ -76,6 +77,18 @@ fn from_files(file: &Path, question: &Question) -> Result<Explanation, Failure> 
     Ok(explanation)
 }
 
+/// By whose decision an entry is listed, in two lines, where its register says so.
+fn decided(origin: &Origin) -> String {
+    let text = origin.text.as_deref().unwrap_or_default();
+    let decision = origin.decision.as_ref();
+    decision.map_or_else(String::new, |decision| {
+        let Decision {
+            date, number, body, ..
+        } = decision;
+        format!("      {text}\n      decision of {body}, {date}, number {number}\n")
+    })
+}
+
 fn print(explanation: &Explanation, context: &mut Context<'_>) -> Result<(), Failure> {
     if context.json {
         return Ok(json(context.out, explanation)?);
@@ -127,6 +140,7 @@ fn print(explanation: &Explanation, context: &mut Context<'_>) -> Result<(), Fai
             origin.line,
             origin.categories.join(" ")
         )?;
+        write!(out, "{}", decided(origin))?;
     }
     for says in &explanation.dns {
         writeln!(

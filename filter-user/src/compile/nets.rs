@@ -75,7 +75,7 @@ pub(super) fn fold(input: &Input<'_>, tiers: &[Tiers]) -> (Vec<(IpNet, Tiers)>, 
     let mut joined: NetTiers = HashMap::new();
     let mut rejected = Vec::new();
     for (source, own) in input.sources.iter().zip(tiers) {
-        for record in &source.file.nets {
+        for record in source.nets() {
             if let Some(holds) = protected.held_by(&record.net) {
                 let file = source.file.reading.path.clone();
                 let holds = holds.to_owned();

@@ -16,6 +16,7 @@ use crate::categories::Categories;
 use crate::desired::{FlowSizes, MplsReply};
 use crate::normalise::Guards;
 use crate::problem::Problem;
+use crate::registry::dump::Hidden;
 use crate::safe_search::{Engine, SafeSearch};
 
 pub use enrol::Enrolled;
@@ -149,6 +150,10 @@ pub enum Format {
     Urls,
     /// A directory a category.
     Ut1,
+    /// The unified registry's dump, in XML.
+    Dump,
+    /// The register of socially significant sites, in XML.
+    SocResources,
 }
 
 impl Format {
@@ -161,6 +166,8 @@ impl Format {
             Format::Mixed => "mixed",
             Format::Urls => "urls",
             Format::Ut1 => "ut1",
+            Format::Dump => "dump",
+            Format::SocResources => "soc_resources",
         }
     }
 }
@@ -188,6 +195,12 @@ pub struct Registry {
     pub rejected_max_percent: u32,
     /// What is refused in its lines.
     pub guards: Guards,
+    /// Dump: directory of its deltas.
+    pub deltas: Option<PathBuf>,
+    /// Dump: what URLs mean whose path no network sees.
+    pub hidden_urls: Hidden,
+    /// Dump: entries in percent of those before that may be gone at once.
+    pub shrink_max_percent: Option<u32>,
 }
 
 /// An enrolled organisation.

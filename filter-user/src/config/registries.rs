@@ -1,6 +1,7 @@
 //! `[[registries]]`.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use filter_common::abi::LOCAL_LISTS;
 
@@ -9,9 +10,13 @@ use super::reader::{At, Section, one_or_more};
 use super::{Format, Registry, Tier};
 use crate::categories::{SUSPICIOUS, UNLAWFUL};
 use crate::normalise::Guards;
+use crate::registry::dump::Hidden;
 
 /// Rejected lines in percent above which a registry is refused.
 const REJECTED_PERCENT_DEFAULT: u32 = 20;
+/// Entries in percent above which a dump has lost too many at once to be whole: in a day about a tenth
+/// of the published registry changed, and a third of that was removed.
+const SHRINK_PERCENT_DEFAULT: u32 = 50;
 /// Local lists are bits of a mask.
 const LOCAL_LISTS_MAX: usize = LOCAL_LISTS as usize;
 
@@ -57,7 +62,9 @@ fn registry(
     let format = section.choice(source, "format", FORMATS);
     let path = section.required(source, "path");
     let default_semantics: &[(&str, bool)] = match format {
-        Some(Format::Ut1) => &[("suffix", true), ("exact", false)],
+        Some(Format::Ut1 | Format::SocResources) => &[("suffix", true), ("exact", false)],
+        // Its records say it.
+        Some(Format::Dump) => &[("exact", false)],
         _ => &[("exact", false), ("suffix", true)],
     };
     if matches!(format, Some(Format::Domains | Format::Mixed)) && !section.has("semantics") {
@@ -69,11 +76,16 @@ fn registry(
     let ids = section.strings(source, "categories");
     let categories = category_mask(context, "[[registries]] categories", &ids);
     let directories = directories(&mut section, context);
+    let dump = of_dump(&mut section, context, format);
     section.finish(context.source);
     let (id, tier, format, path) = (id?, tier?, format?, path?);
     if tier == Tier::Ech && format != Format::Domains {
         let remedy = "use format = \"domains\"";
         (context.source).problem(at, "[[registries]] of tier ech holds names only", remedy);
+    }
+    if format == Format::SocResources && tier != Tier::Local {
+        let what = "[[registries]] of format soc_resources lists what is allowed";
+        (context.source).problem(at, what, "use tier = \"local\"");
     }
     let categories = default_categories(context, at, tier, format, categories);
     let registry = Registry {
@@ -87,8 +99,41 @@ fn registry(
         directories,
         rejected_max_percent: percent.map_or(REJECTED_PERCENT_DEFAULT, |percent| percent.value),
         guards: Guards::ALL,
+        deltas: dump.deltas,
+        hidden_urls: dump.hidden_urls,
+        shrink_max_percent: dump.shrink_max_percent,
     };
     Some((id, registry))
+}
+
+/// Keys that only a dump has; elsewhere they are unknown.
+struct OfDump {
+    deltas: Option<PathBuf>,
+    hidden_urls: Hidden,
+    shrink_max_percent: Option<u32>,
+}
+
+fn of_dump(
+    section: &mut Section<'_, '_>,
+    context: &mut Context<'_>,
+    format: Option<Format>,
+) -> OfDump {
+    if format != Some(Format::Dump) {
+        return OfDump {
+            deltas: None,
+            hidden_urls: Hidden::Skip,
+            shrink_max_percent: None,
+        };
+    }
+    let words = &[("skip", Hidden::Skip), ("host", Hidden::Host)];
+    let deltas = section.string(context.source, "deltas");
+    let hidden = section.choice(context.source, "https_urls", words);
+    let percent = section.number(context.source, "shrink_max_percent", 0..=100);
+    OfDump {
+        deltas: deltas.map(|deltas| context.base.join(deltas.value)),
+        hidden_urls: hidden.unwrap_or(Hidden::Skip),
+        shrink_max_percent: Some(percent.map_or(SHRINK_PERCENT_DEFAULT, |percent| percent.value)),
+    }
 }
 
 const TIERS: &[(&str, Tier)] = &[
@@ -106,6 +151,8 @@ const FORMATS: &[(&str, Format)] = &[
     ("mixed", Format::Mixed),
     ("urls", Format::Urls),
     ("ut1", Format::Ut1),
+    ("dump", Format::Dump),
+    ("soc_resources", Format::SocResources),
 ];
 
 /// An entry is in a registry only if it has a category: each tier but the education registry has one

@@ -353,3 +353,30 @@ fn mistakes_in_the_portal_are_told_with_their_line() {
     let lonely = problems(&format!("{GOOD}[portal]\n"));
     assert!(lonely[0].contains("has no listen") && lonely[1].contains("has no address"));
 }
+
+#[test]
+fn keys_of_a_dump_belong_to_a_dump() {
+    let registry = |tier: &str, format: &str, rest: &str| {
+        problems(&format!(
+            "[[registries]]\nid = \"r\"\ntier = \"{tier}\"\nformat = \"{format}\"\npath = \"p\"\n{rest}\n"
+        ))
+    };
+    let keys = "deltas = \"d\"\nhttps_urls = \"host\"\nshrink_max_percent = 10";
+    assert_eq!(registry("unified", "dump", keys), [""; 0]);
+    assert_eq!(registry("local", "soc_resources", ""), [""; 0]);
+    assert_eq!(registry("unified", "addresses", keys).len(), 3);
+    for (tier, format, rest) in [
+        ("unified", "soc_resources", ""),
+        ("unified", "dump", "semantics = \"suffix\""),
+        ("unified", "dump", "https_urls = \"block\""),
+        ("unified", "dump", "shrink_max_percent = 101"),
+    ] {
+        let found = registry(tier, format, rest);
+        assert_eq!(found.len(), 1, "{tier} {format} {rest}: {found:?}");
+    }
+    let text = "[[registries]]\nid = \"r\"\ntier = \"unified\"\nformat = \"dump\"\npath = \"p\"\ndeltas = \"d\"\n";
+    let config = Config::from_text(Path::new("dir/s.toml"), text).unwrap();
+    let registry = &config.registries[0];
+    assert_eq!(registry.deltas.as_deref(), Some(Path::new("dir/d")));
+    assert_eq!(registry.shrink_max_percent, Some(50));
+}

@@ -211,6 +211,16 @@ impl Notice<'_> {
             let place = place.map_or_else(String::new, |place| format!(" ({place})"));
             facts.push((texts.reference, format!("№\u{a0}{}{place}", finding.entry)));
         }
+        if let Some(decision) = &finding.decision {
+            let number = format!("№\u{a0}{}", decision.number);
+            let parts = [&decision.body, &decision.date, &number];
+            let parts: Vec<&str> = parts
+                .map(String::as_str)
+                .into_iter()
+                .filter(|it| !it.is_empty())
+                .collect();
+            facts.push((texts.decision, parts.join(", ")));
+        }
         facts
     }
 

@@ -39,6 +39,10 @@ impl Notice<'_> {
                 "reference",
                 finding.reference.as_ref().map(|place| json!(place)),
             );
+            put(
+                "decision",
+                finding.decision.as_ref().map(|decision| json!(decision)),
+            );
             put("entry", (finding.entry != 0).then(|| json!(finding.entry)));
         }
         if let Next::Elsewhere(link) = &self.next {

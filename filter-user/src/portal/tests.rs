@@ -36,6 +36,12 @@ semantics = "exact"
 path = "law.txt"
 
 [[registries]]
+id = "dump"
+tier = "unified"
+format = "dump"
+path = "dump.xml"
+
+[[registries]]
 id = "drugs"
 tier = "nsor"
 format = "domains"
@@ -93,6 +99,13 @@ name = "Provider <of> & \"networks\""
 contact = "help@provider.example"
 "#;
 
+const DUMP: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<reg:register xmlns:reg="http://rsoc.ru" updateTime="2026-01-15T12:00:00+03:00" formatVersion="2.4">
+<content id="81" includeTime="2026-01-10T09:15:00" entryType="1" blockType="domain" hash="A">
+<decision date="2026-01-09" number="2/1 &lt;x&gt;" org="Authority"/><domain>unlawful.example</domain></content>
+</reg:register>
+"#;
+
 struct Stage {
     portal: Portal,
     view: Arc<View>,
@@ -103,6 +116,7 @@ impl Stage {
     fn new() -> Stage {
         let dir = TempDir::new();
         dir.write("law.txt", "forbidden.example\n203.0.113.66\n");
+        dir.write("dump.xml", DUMP);
         dir.write("drugs.txt", "drugs.example\n");
         dir.write("games.txt", "play.example\n");
         let lists = "shop.example\n203.0.113.0/28\n";
@@ -378,6 +392,22 @@ fn a_name_is_explained_for_the_organisation_that_asks() {
 }
 
 #[test]
+fn the_decision_behind_an_entry_is_shown() {
+    let stage = Stage::new();
+    let blocked = stage.sent("b", "unlawful.example", 1, Reason::BlockUnifiedName);
+    let body = stage.get(&blocked).body;
+    let shown = "Authority, 2026-01-09, №\u{a0}2/1 &lt;x&gt;";
+    assert!(body.contains(shown) && body.contains("dump:81"), "{body}");
+    let request = Request {
+        accept: "application/json".to_owned(),
+        ..Request::get(OWN, &blocked)
+    };
+    let told: Value = serde_json::from_str(&stage.ask(&request).body).unwrap();
+    assert_eq!(told["decision"]["number"], "2/1 <x>");
+    assert_eq!(told["decision"]["record"], "81");
+}
+
+#[test]
 fn programs_get_problem_details() {
     let stage = Stage::new();
     let ask = |host: &str, target: &str| {
@@ -399,6 +429,7 @@ fn programs_get_problem_details() {
     assert_eq!(told["registry"], "nsor");
     assert_eq!(told["reference"], "games:1");
     assert_eq!(told["entry"], stage.entry("play.example"));
+    assert_eq!(told["decision"], Value::Null);
     let (answer, told) = ask(OWN, "/why?name=open.example");
     assert_eq!(header(&answer, "Content-Type"), "application/json");
     assert_eq!(told["restriction"], "none");

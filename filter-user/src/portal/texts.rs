@@ -27,6 +27,7 @@ pub(super) struct Texts {
     pub(super) age: &'static str,
     pub(super) registry: &'static str,
     pub(super) reference: &'static str,
+    pub(super) decision: &'static str,
     pub(super) go_on: &'static str,
     pub(super) go_back: &'static str,
     /// Minutes stand between the halves.
@@ -84,6 +85,7 @@ static RUSSIAN: Texts = Texts {
     age: "Возрастная категория",
     registry: "Реестр",
     reference: "Номер записи",
+    decision: "Решение",
     go_on: "Продолжить",
     go_back: "Вернуться",
     consent: [
@@ -137,6 +139,7 @@ static ENGLISH: Texts = Texts {
     age: "Age mark",
     registry: "Registry",
     reference: "Entry",
+    decision: "Decision",
     go_on: "Continue",
     go_back: "Go back",
     consent: [

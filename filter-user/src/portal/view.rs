@@ -1,5 +1,5 @@
 //! What is in force, as the portal asks for it: whose address, which entry, why. Nothing is read from
-//! files here, and nothing but grants is written.
+//! files here but the decision behind an entry, by one seek, and nothing but grants is written.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use crate::categories::Category;
 use crate::config::{Config, Tier};
 use crate::desired::address_key;
-use crate::entries::{Book, Hit, deciding};
+use crate::entries::{Book, Decision, Hit, deciding};
 use crate::explain::{Question, explain};
 use crate::kernel::Grants;
 use crate::kernel::grants::{halves, monotonic_ns};
@@ -73,6 +73,8 @@ pub(super) struct Finding {
     pub(super) tier: Option<Tier>,
     /// The entry, to be told to the provider: list and line.
     pub(super) reference: Option<String>,
+    /// By whose decision it is listed.
+    pub(super) decision: Option<Decision>,
     /// Its number; 0: none.
     pub(super) entry: u32,
     /// The organisation, where a grant is possible.
@@ -86,6 +88,7 @@ impl Finding {
             category: None,
             tier: None,
             reference: None,
+            decision: None,
             entry: 0,
             may_go_on: None,
         }
@@ -295,6 +298,7 @@ impl View {
                 .cloned(),
             tier: hit.and_then(|hit| tier_of(&hit.origin.tier)),
             reference: hit.map(|hit| format!("{}:{}", hit.origin.list, hit.origin.line)),
+            decision: hit.and_then(|hit| self.book().decision(&hit.origin)),
             entry,
             may_go_on: organisation.filter(|_| may),
         }

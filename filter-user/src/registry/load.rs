@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::dump::Hidden;
+use super::dump::deltas::follow;
 use super::progress::Progress;
-use super::{Counts, REJECTED_SHOWN, Source, Spec, read_file, specs, stamp};
+use super::{Counts, RECORD_URLS, REJECTED_SHOWN, Record, Source, Spec, read_file, specs, stamp};
 use crate::config::Config;
 use crate::problem::Problem;
 
@@ -68,7 +70,7 @@ pub fn load(
     kept_before: &KeptBefore,
     progress: Progress,
 ) -> Result<Loaded, Vec<Problem>> {
-    let (specs, notes) = specs(config, seed)?;
+    let (specs, mut notes) = specs(config, seed)?;
     let known: HashMap<&Path, &Source> = before
         .iter()
         .map(|source| (source.file.reading.path.as_path(), source))
@@ -76,20 +78,31 @@ pub fn load(
     let mut problems = Vec::new();
     let mut sources = Vec::new();
     let mut fresh = vec![false; config.registries.len()];
+    let mut source_of = |spec: Spec| match unchanged(&known, &spec) {
+        Some(source) => Ok(source),
+        None => {
+            if let Some(fresh) = fresh.get_mut(spec.registry) {
+                *fresh = true;
+            }
+            read(spec, progress)
+        }
+    };
     for spec in specs {
-        match unchanged(&known, &spec) {
-            Some(source) => sources.push(source),
-            None => match read(spec, progress) {
-                Ok(source) => {
-                    if let Some(fresh) = fresh.get_mut(source.spec.registry) {
-                        *fresh = true;
-                    }
-                    sources.push(source);
-                }
-                Err(problem) => problems.push(problem),
-            },
+        let registry = config.registries.get(spec.registry);
+        let deltas = registry.and_then(|registry| registry.deltas.as_deref());
+        let found = match (source_of(spec), deltas) {
+            (Ok(base), Some(deltas)) => {
+                let time = |path: &Path| updated(known.get(path)?);
+                follow(deltas, base, time, &mut source_of, &mut notes)
+            }
+            (found, _) => found.map(|source| vec![source]),
+        };
+        match found {
+            Ok(found) => sources.extend(found),
+            Err(problem) => problems.push(problem),
         }
     }
+    notes.extend(sources.iter().filter_map(hidden));
     let summaries = summarise(config, &sources, &fresh);
     if problems.is_empty() {
         for (registry, summary) in config.registries.iter().zip(&summaries) {
@@ -107,6 +120,13 @@ pub fn load(
     }
 }
 
+/// When a register that was read before was made, if its file was not touched.
+fn updated(before: &Source) -> Option<i64> {
+    let now = stamp(&before.file.reading.path).ok()?;
+    let contents = before.file.contents.as_ref()?;
+    contents.updated.filter(|_| now == before.file.stamp)
+}
+
 fn unchanged(known: &HashMap<&Path, &Source>, spec: &Spec) -> Option<Source> {
     let before = known.get(spec.reading.path.as_path())?;
     let same = before.file.reading == spec.reading
@@ -114,6 +134,7 @@ fn unchanged(known: &HashMap<&Path, &Source>, spec: &Spec) -> Option<Source> {
     same.then(|| Source {
         spec: spec.clone(),
         file: Arc::clone(&before.file),
+        mask: None,
     })
 }
 
@@ -122,7 +143,27 @@ fn read(spec: Spec, progress: Progress) -> Result<Source, Problem> {
     Ok(Source {
         spec,
         file: Arc::new(file),
+        mask: None,
     })
+}
+
+/// What became of a register's URLs whose path no network sees.
+fn hidden(source: &Source) -> Option<Problem> {
+    let count = source.file.contents.as_ref()?.hidden;
+    let by_host = source.spec.reading.xml?.hidden == Hidden::Host;
+    let (became, remedy) = if by_host {
+        (
+            "applied to the whole of their hosts",
+            "https_urls = \"skip\" leaves them out",
+        )
+    } else {
+        (
+            "left out",
+            "https_urls = \"host\" applies them to the whole of their hosts",
+        )
+    };
+    let what = format!("{count} URLs whose path no network sees, as of https, are {became}");
+    (count > 0).then(|| Problem::of_file(&source.spec.reading.path, what, remedy))
 }
 
 fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary> {
@@ -150,12 +191,24 @@ fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary
         };
         summary.files += 1;
         summary.counts.add(&source.file.counts);
+        summary.counts.kept = summary.counts.kept.saturating_sub(masked(source));
         let room = REJECTED_SHOWN.saturating_sub(summary.rejected.len());
         summary
             .rejected
             .extend(source.file.rejected.iter().take(room).cloned());
     }
     summaries
+}
+
+/// Entries of a file that a later one replaces or removes.
+fn masked(source: &Source) -> u64 {
+    if source.mask.is_none() {
+        return 0;
+    }
+    let is_entry = |record: &&Record| record.flags & RECORD_URLS == 0;
+    let all = source.file.records.iter().filter(is_entry).count() + source.file.nets.len();
+    let in_force = source.records().filter(is_entry).count() + source.nets().count();
+    (all - in_force) as u64
 }
 
 /// Why a registry may not replace the one in force.
@@ -178,6 +231,16 @@ fn refuse(
         return problems;
     }
     let had = kept_before.get(&registry.id).copied().unwrap_or(0);
+    if let Some(most) = registry.shrink_max_percent
+        && counts.kept.saturating_mul(100) < had.saturating_mul(u64::from(100 - most.min(100)))
+    {
+        let what = format!(
+            "registry {} holds {} entries, and held {had} before: more than {most} % are gone",
+            registry.id, counts.kept
+        );
+        let remedy = "deliver it again, whole; if it is right, raise shrink_max_percent";
+        return vec![Problem::of_file(&registry.path, what, remedy)];
+    }
     if counts.kept == 0 && had > 0 {
         let what = format!(
             "registry {} is empty, and held {had} entries before",

@@ -1,10 +1,12 @@
 //! Registries: files in, sorted records with their lines and a summary out. Names are not kept: a
 //! record is a key, and the name is read again from its line when someone wants to see it.
 
+pub mod dump;
 pub mod lines;
 pub mod load;
 pub mod progress;
 mod read;
+mod social;
 mod spec;
 
 use std::collections::BTreeMap;
@@ -16,9 +18,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Tier;
-use crate::normalise::{Accept, Guards, Refusal};
+use crate::normalise::{Accept, Guards};
 use crate::problem::Problem;
 
+pub use dump::{Contents, Mask, Xml};
 pub use read::read_file;
 pub use spec::specs;
 
@@ -30,6 +33,8 @@ pub const RECORD_ADDRESS: u32 = 1 << 1;
 pub const RECORD_URLS: u32 = 1 << 2;
 /// `Record::flags`: the entry is an IPv4 address; the upper 20 bits are those of the address.
 pub const RECORD_IPV4: u32 = 1 << 3;
+/// `Record::flags`: a URL whose path no network sees, applied as its host.
+pub const RECORD_BY_HOST: u32 = 1 << 4;
 /// `Record::flags`: the /20 of an IPv4 address.
 pub const RECORD_BLOCK4: u32 = 0xffff_f000;
 
@@ -40,7 +45,7 @@ pub struct Record {
     pub key: u64,
     /// `RECORD_*` bits.
     pub flags: u32,
-    /// Line, counted from 1.
+    /// Line, counted from 1; in a register in XML the id of the record.
     pub line: u32,
 }
 
@@ -49,7 +54,7 @@ pub struct Record {
 pub struct NetRecord {
     /// The prefix, host bits zero.
     pub net: IpNet,
-    /// Line, counted from 1.
+    /// Line, counted from 1; in a register in XML the id of the record.
     pub line: u32,
 }
 
@@ -66,6 +71,8 @@ pub struct Reading {
     pub guards: Guards,
     /// Seed of the keys.
     pub seed: u64,
+    /// How a register in XML is read; `None`: the file has lines.
+    pub xml: Option<Xml>,
 }
 
 /// A file of a registry: how to read it, and what its entries mean.
@@ -109,6 +116,8 @@ pub struct FileRecords {
     pub counts: Counts,
     /// The first rejected lines.
     pub rejected: Vec<Problem>,
+    /// The records of a register in XML.
+    pub contents: Option<Contents>,
 }
 
 /// Rejected lines that are kept with their reason.
@@ -144,9 +153,9 @@ impl Counts {
         }
     }
 
-    fn refuse(&mut self, refusal: Refusal) {
+    fn refuse(&mut self, why: &str) {
         self.rejected += 1;
-        *self.reasons.entry(refusal.what().to_owned()).or_default() += 1;
+        *self.reasons.entry(why.to_owned()).or_default() += 1;
     }
 
     fn took(&mut self, time: Duration) {
@@ -168,16 +177,46 @@ pub struct Source {
     pub spec: Spec,
     /// What it held; shared with the state before, if it was not touched.
     pub file: Arc<FileRecords>,
+    /// Its records that a later file replaces or removes.
+    pub mask: Option<Arc<Mask>>,
 }
 
 impl Source {
-    /// The records with this key.
+    /// Whether the entry on a line is in force: no later file replaces or removes it.
+    fn in_force(&self, line: u32) -> bool {
+        self.mask.as_ref().is_none_or(|mask| !mask.holds(line))
+    }
+
+    /// The names and addresses in force, sorted.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        let records = self.file.records.iter();
+        records.filter(|record| self.in_force(record.line))
+    }
+
+    /// The prefixes in force, sorted.
+    pub fn nets(&self) -> impl Iterator<Item = &NetRecord> {
+        let nets = self.file.nets.iter();
+        nets.filter(|record| self.in_force(record.line))
+    }
+
+    /// The records in force with this key.
     #[must_use]
-    pub fn with_key(&self, key: u64) -> &[Record] {
+    pub fn with_key(&self, key: u64) -> Vec<Record> {
         let records = &self.file.records;
         let from = records.partition_point(|record| record.key < key);
         let to = records.partition_point(|record| record.key <= key);
-        records.get(from..to).unwrap_or(&[])
+        let found = records.get(from..to).unwrap_or(&[]).iter();
+        let found = found.filter(|record| self.in_force(record.line));
+        found.copied().collect()
+    }
+
+    /// The records in force of a prefix.
+    pub fn with_net(&self, net: IpNet) -> impl Iterator<Item = &NetRecord> {
+        let nets = &self.file.nets;
+        let from = nets.partition_point(|record| record.net < net);
+        let to = nets.partition_point(|record| record.net <= net);
+        let found = nets.get(from..to).unwrap_or(&[]).iter();
+        found.filter(|record| self.in_force(record.line))
     }
 }
 

@@ -24,6 +24,9 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// # Errors
 /// The file cannot be read. Lines that cannot be read are no error: they are counted.
 pub fn read_file(reading: &Reading, progress: Progress) -> Result<FileRecords, Problem> {
+    if let Some(xml) = reading.xml {
+        return super::dump::read::read_file(reading, xml, progress);
+    }
     let path = &reading.path;
     let failed = |error: std::io::Error| {
         Problem::of_file(
@@ -53,18 +56,19 @@ pub fn read_file(reading: &Reading, progress: Progress) -> Result<FileRecords, P
     Ok(records)
 }
 
-struct Reader<'a> {
-    reading: &'a Reading,
+/// Gathers the entries of a file.
+pub(super) struct Reader<'a> {
+    pub(super) reading: &'a Reading,
     records: Vec<Record>,
     nets: Vec<NetRecord>,
     /// Marks of hosts with URLs.
     hosts: Vec<Record>,
-    counts: Counts,
-    rejected: Vec<Problem>,
+    pub(super) counts: Counts,
+    pub(super) rejected: Vec<Problem>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(reading: &'a Reading) -> Self {
+    pub(super) fn new(reading: &'a Reading) -> Self {
         Reader {
             reading,
             records: Vec::new(),
@@ -80,7 +84,7 @@ impl<'a> Reader<'a> {
             Ok(None) => {}
             Ok(Some(subject)) => {
                 self.counts.read += 1;
-                if let Err(refusal) = self.keep(line, &subject) {
+                if let Err(refusal) = self.keep(line, &subject, 0) {
                     self.refuse(line, raw, refusal);
                 }
             }
@@ -91,7 +95,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn keep(&mut self, line: u32, subject: &Subject<'_>) -> Result<(), Refusal> {
+    /// Takes an entry. `more`: flags that do not follow from its subject.
+    pub(super) fn keep(
+        &mut self,
+        line: u32,
+        subject: &Subject<'_>,
+        more: u32,
+    ) -> Result<(), Refusal> {
         let seed = self.reading.seed;
         let (key, flags) = match subject {
             Subject::Net(net) => {
@@ -124,12 +134,13 @@ impl<'a> Reader<'a> {
                 (key, if suffix { RECORD_SUFFIX } else { 0 })
             }
         };
+        let flags = flags | more;
         self.records.push(Record { key, flags, line });
         Ok(())
     }
 
     fn refuse(&mut self, line: u32, raw: &[u8], refusal: Refusal) {
-        self.counts.refuse(refusal);
+        self.counts.refuse(refusal.what());
         if self.rejected.len() < REJECTED_SHOWN {
             let text: String = String::from_utf8_lossy(raw.trim_ascii())
                 .chars()
@@ -145,19 +156,24 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn finish(mut self, stamp: super::Stamp) -> FileRecords {
+    pub(super) fn finish(mut self, stamp: super::Stamp) -> FileRecords {
+        // Of two records of a register that list the same, a delta may take one away.
+        let by_line = self.reading.xml.is_some();
+        let line = |line: u32| if by_line { line } else { 0 };
         self.records.sort_unstable();
         let before = self.records.len() + self.nets.len();
         self.records
-            .dedup_by_key(|record| (record.key, record.flags));
+            .dedup_by_key(|record| (record.key, record.flags, line(record.line)));
         self.nets.sort_unstable();
-        self.nets.dedup_by_key(|record| record.net);
+        self.nets
+            .dedup_by_key(|record| (record.net, line(record.line)));
         let kept = self.records.len() + self.nets.len();
         self.counts.kept = kept as u64;
         self.counts.duplicate = (before - kept) as u64;
         if !self.hosts.is_empty() {
             self.hosts.sort_unstable();
-            self.hosts.dedup_by_key(|record| record.key);
+            self.hosts
+                .dedup_by_key(|record| (record.key, line(record.line)));
             self.records.append(&mut self.hosts);
             self.records.sort_unstable();
         }
@@ -169,12 +185,13 @@ impl<'a> Reader<'a> {
             nets: self.nets,
             counts: self.counts,
             rejected: self.rejected,
+            contents: None,
         }
     }
 }
 
 /// `RECORD_*` bits of an address.
-fn address_flags(address: IpAddr) -> u32 {
+pub(super) fn address_flags(address: IpAddr) -> u32 {
     match address {
         IpAddr::V4(v4) => RECORD_ADDRESS | RECORD_IPV4 | u32::from(v4) & RECORD_BLOCK4,
         IpAddr::V6(_) => RECORD_ADDRESS,

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Reading, Spec};
+use super::dump::Shape;
+use super::{Reading, Spec, Xml};
 use crate::categories::Categories;
 use crate::config::{Config, Format, Registry, Tier};
 use crate::normalise::Accept;
@@ -25,6 +26,8 @@ pub fn specs(config: &Config, seed: u64) -> Result<(Vec<Spec>, Vec<Problem>), Ve
             Format::Addresses => specs.push(plain(Accept::Addresses)),
             Format::Mixed => specs.push(plain(Accept::Mixed)),
             Format::Urls => specs.push(plain(Accept::Urls)),
+            Format::Dump => specs.push(xml(index, registry, Shape::Dump, seed)),
+            Format::SocResources => specs.push(xml(index, registry, Shape::Social, seed)),
             Format::Ut1 => {
                 let mut walk = Walk {
                     config,
@@ -59,8 +62,16 @@ fn plain(index: usize, registry: &Registry, accept: Accept, seed: u64) -> Spec {
             bare_is_suffix: registry.bare_is_suffix,
             guards: registry.guards,
             seed,
+            xml: None,
         },
     }
+}
+
+fn xml(index: usize, registry: &Registry, shape: Shape, seed: u64) -> Spec {
+    let mut spec = plain(index, registry, Accept::Mixed, seed);
+    let hidden = registry.hidden_urls;
+    spec.reading.xml = Some(Xml { shape, hidden });
+    spec
 }
 
 /// The walk through one UT1 tree.
