@@ -89,10 +89,10 @@ fn print_start(start: &Start, json: bool) -> Result<()> {
         return Ok(());
     }
     println!(
-        "{:<14} {:>8.0} ms with {} names and {} organisations; daemon {} MiB, peak with maps {} MiB",
+        "{:<14} {:>8.0} ms with {} entries and {} organisations; daemon {} MiB, peak with maps {} MiB",
         start.measure,
         start.milliseconds,
-        start.domains,
+        start.entries,
         start.orgs,
         start.daemon_mib,
         start.peak_mib
@@ -150,6 +150,9 @@ fn run(options: &Options) -> Result<()> {
         }
         drop(rig);
         for start in daemon::measure(*size, ORGS)? {
+            print_start(&start, options.json)?;
+        }
+        for start in daemon::measure_dump(*size, ORGS)? {
             print_start(&start, options.json)?;
         }
     }
