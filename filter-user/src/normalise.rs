@@ -154,7 +154,7 @@ fn url(text: &str) -> Result<Subject<'_>, Refusal> {
 }
 
 /// Without byte-order mark, comment and white space.
-fn strip(raw: &[u8]) -> &[u8] {
+pub(crate) fn strip(raw: &[u8]) -> &[u8] {
     let text = raw
         .strip_prefix(b"\xef\xbb\xbf")
         .unwrap_or(raw)

@@ -57,18 +57,30 @@ fn registry(
     let format = section.choice(source, "format", FORMATS);
     let path = section.required(source, "path");
     let default_semantics: &[(&str, bool)] = match format {
-        Some(Format::Ut1) => &[("suffix", true), ("exact", false)],
+        Some(
+            Format::Ut1
+            | Format::Dnsmasq
+            | Format::Unbound
+            | Format::V2fly
+            | Format::Squidguard
+            | Format::E2guardian,
+        ) => &[("suffix", true), ("exact", false)],
         _ => &[("exact", false), ("suffix", true)],
     };
     if matches!(format, Some(Format::Domains | Format::Mixed)) && !section.has("semantics") {
         let remedy = "say semantics = \"exact\" (the name alone) or \"suffix\" (all below it too)";
         source.problem(at, "[[registries]] has no semantics", remedy);
     }
+    if format == Some(Format::Rpz) && section.has("semantics") {
+        let what = "[[registries]] semantics: a zone says itself what its names mean";
+        source.problem(at, what, "remove the line");
+    }
     let bare_is_suffix = section.choice(source, "semantics", default_semantics);
     let percent = section.number(source, "rejected_max_percent", 0..=100);
     let ids = section.strings(source, "categories");
     let categories = category_mask(context, "[[registries]] categories", &ids);
     let directories = directories(&mut section, context);
+    let sets = sets(&mut section, context, format);
     section.finish(context.source);
     let (id, tier, format, path) = (id?, tier?, format?, path?);
     if tier == Tier::Ech && format != Format::Domains {
@@ -82,6 +94,7 @@ fn registry(
         tier,
         format,
         path: context.base.join(path.value),
+        sets,
         bare_is_suffix: bare_is_suffix?,
         categories,
         directories,
@@ -106,6 +119,16 @@ const FORMATS: &[(&str, Format)] = &[
     ("mixed", Format::Mixed),
     ("urls", Format::Urls),
     ("ut1", Format::Ut1),
+    ("hosts", Format::Hosts),
+    ("adguard", Format::Adguard),
+    ("rpz", Format::Rpz),
+    ("dnsmasq", Format::Dnsmasq),
+    ("unbound", Format::Unbound),
+    ("netset", Format::Netset),
+    ("v2fly", Format::V2fly),
+    ("squidguard", Format::Squidguard),
+    ("e2guardian", Format::E2guardian),
+    ("extfilter", Format::Extfilter),
 ];
 
 /// An entry is in a registry only if it has a category: each tier but the education registry has one
@@ -124,7 +147,7 @@ fn default_categories(
         Tier::Unified => context.categories.bit(UNLAWFUL).unwrap_or(1),
         Tier::Suspicious => context.categories.bit(SUSPICIOUS).unwrap_or(1),
         Tier::Local | Tier::EncryptedDns | Tier::Ech => 0,
-        Tier::Nsor if format == Format::Ut1 => 0,
+        Tier::Nsor if matches!(format, Format::Ut1 | Format::Squidguard) => 0,
         Tier::Nsor => {
             let remedy = "add categories = [\"...\"]: a profile blocks by them";
             context
@@ -147,4 +170,28 @@ fn directories(section: &mut Section<'_, '_>, context: &mut Context<'_>) -> Vec<
         directories.push((directory.to_owned(), mask));
     }
     directories
+}
+
+/// `sets = ["category-porn", "google@ads"]`
+fn sets(
+    section: &mut Section<'_, '_>,
+    context: &mut Context<'_>,
+    format: Option<Format>,
+) -> Vec<String> {
+    let at = section.at();
+    let sets = section.strings(context.source, "sets");
+    let needed = matches!(format, Some(Format::V2fly | Format::E2guardian));
+    if needed && sets.is_empty() {
+        let remedy = "add sets = [\"...\"]: the directory holds more than is meant";
+        context
+            .source
+            .problem(at, "[[registries]] has no sets", remedy);
+    }
+    let taken = needed || matches!(format, Some(Format::Squidguard) | None);
+    if let Some(first) = sets.first().filter(|_| !taken) {
+        let what = "[[registries]] sets: this format has none";
+        let remedy = "remove the line; v2fly, squidguard and e2guardian have sets";
+        context.source.problem(first.at, what, remedy);
+    }
+    sets.into_iter().map(|set| set.value).collect()
 }

@@ -69,10 +69,11 @@ pub fn load(
     progress: Progress,
 ) -> Result<Loaded, Vec<Problem>> {
     let (specs, notes) = specs(config, seed)?;
-    let known: HashMap<&Path, &Source> = before
-        .iter()
-        .map(|source| (source.file.reading.path.as_path(), source))
-        .collect();
+    let mut known: Known<'_> = HashMap::new();
+    for source in before {
+        let path = source.file.reading.path.as_path();
+        known.entry(path).or_default().push(source);
+    }
     let mut problems = Vec::new();
     let mut sources = Vec::new();
     let mut fresh = vec![false; config.registries.len()];
@@ -107,10 +108,13 @@ pub fn load(
     }
 }
 
-fn unchanged(known: &HashMap<&Path, &Source>, spec: &Spec) -> Option<Source> {
-    let before = known.get(spec.reading.path.as_path())?;
-    let same = before.file.reading == spec.reading
-        && stamp(&spec.reading.path).is_ok_and(|now| now == before.file.stamp);
+/// What is in force, by path: a file may be read in several ways.
+type Known<'a> = HashMap<&'a Path, Vec<&'a Source>>;
+
+fn unchanged(known: &Known<'_>, spec: &Spec) -> Option<Source> {
+    let mut before = known.get(spec.reading.path.as_path())?.iter();
+    let before = before.find(|before| before.file.reading == spec.reading)?;
+    let same = stamp(&spec.reading.path).is_ok_and(|now| now == before.file.stamp);
     same.then(|| Source {
         spec: spec.clone(),
         file: Arc::clone(&before.file),

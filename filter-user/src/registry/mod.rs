@@ -1,6 +1,10 @@
 //! Registries: files in, sorted records with their lines and a summary out. Names are not kept: a
 //! record is a key, and the name is read again from its line when someone wants to see it.
 
+mod collections;
+mod exceptions;
+pub mod formats;
+mod keep;
 pub mod lines;
 pub mod load;
 pub mod progress;
@@ -16,10 +20,12 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Tier;
-use crate::normalise::{Accept, Guards, Refusal};
+use crate::normalise::{Accept, Guards};
 use crate::problem::Problem;
 
-pub use read::read_file;
+pub use formats::Syntax;
+pub use keep::Sink;
+pub use read::{read_file, read_telling};
 pub use spec::specs;
 
 /// `Record::flags`: the entry covers everything below the name too.
@@ -58,6 +64,8 @@ pub struct NetRecord {
 pub struct Reading {
     /// The file.
     pub path: PathBuf,
+    /// How its lines are written.
+    pub syntax: Syntax,
     /// What it may hold.
     pub accept: Accept,
     /// Whether a bare name means everything below it too.
@@ -123,6 +131,9 @@ pub struct Counts {
     pub kept: u64,
     /// Entries that were there already.
     pub duplicate: u64,
+    /// Entries that an exception of the same list took back.
+    #[serde(default)]
+    pub cancelled: u64,
     /// Lines refused.
     pub rejected: u64,
     /// Refused lines by reason.
@@ -137,16 +148,12 @@ impl Counts {
         self.read += other.read;
         self.kept += other.kept;
         self.duplicate += other.duplicate;
+        self.cancelled += other.cancelled;
         self.rejected += other.rejected;
         self.milliseconds += other.milliseconds;
         for (reason, count) in &other.reasons {
             *self.reasons.entry(reason.clone()).or_default() += count;
         }
-    }
-
-    fn refuse(&mut self, refusal: Refusal) {
-        self.rejected += 1;
-        *self.reasons.entry(refusal.what().to_owned()).or_default() += 1;
     }
 
     fn took(&mut self, time: Duration) {
@@ -156,7 +163,7 @@ impl Counts {
     /// Rejected lines in percent, rounded up.
     #[must_use]
     pub fn rejected_percent(&self) -> u64 {
-        let lines = self.kept + self.duplicate + self.rejected;
+        let lines = self.kept + self.duplicate + self.cancelled + self.rejected;
         (self.rejected * 100).div_ceil(lines.max(1))
     }
 }
