@@ -13,7 +13,20 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{Compiled, nets_around, of_address, tiers_of};
 use crate::config::{Config, Tier};
 use crate::numbers::Numbers;
-use crate::registry::{RECORD_ADDRESS, RECORD_SUFFIX, RECORD_URLS, Source, lines};
+use crate::registry::{RECORD_ADDRESS, RECORD_SUFFIX, RECORD_URLS, Source, Wanted, shown};
+
+/// Who decided that an entry is listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Id of the record.
+    pub record: String,
+    /// Day of the decision, as the registry has it.
+    pub date: String,
+    /// Its number.
+    pub number: String,
+    /// Who decided.
+    pub body: String,
+}
 
 /// Where an entry stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +45,9 @@ pub struct Origin {
     pub suffix: bool,
     /// Its categories.
     pub categories: Vec<String>,
+    /// The decision behind it, where its registry has one and the file has not changed.
+    #[serde(default)]
+    pub decision: Option<Decision>,
 }
 
 /// Everything that is needed to find an entry.
@@ -93,7 +109,8 @@ impl Book<'_> {
                 let entry = record.flags & RECORD_URLS == 0;
                 if entry && (suffix || !suffix_only) {
                     let address = record.flags & RECORD_ADDRESS != 0;
-                    hits.push(self.hit(source, record.line, suffix, address));
+                    let wanted = Wanted::Key(key);
+                    hits.push(self.hit(source, record.line, wanted, suffix, address));
                 }
             }
         }
@@ -113,7 +130,7 @@ impl Book<'_> {
             {
                 hits.push(Hit {
                     net: Some(net),
-                    ..self.hit(source, record.line, false, true)
+                    ..self.hit(source, record.line, Wanted::Net(net), false, true)
                 });
             }
         }
@@ -169,14 +186,11 @@ impl Book<'_> {
         })
     }
 
-    fn hit(&self, source: &Source, line: u32, suffix: bool, address: bool) -> Hit {
-        let path = &source.file.reading.path;
-        let untouched = self.with_text
-            && crate::registry::stamp(path).is_ok_and(|now| now == source.file.stamp);
-        let text = if untouched {
-            lines::line_of(path, line).ok().flatten()
+    fn hit(&self, source: &Source, line: u32, wanted: Wanted, suffix: bool, address: bool) -> Hit {
+        let (text, decision) = if self.with_text {
+            shown(source, line, wanted)
         } else {
-            None
+            (None, None)
         };
         let categories = match source.spec.tier {
             Tier::Local | Tier::EncryptedDns | Tier::Ech => Vec::new(),
@@ -186,11 +200,12 @@ impl Book<'_> {
         let origin = Origin {
             list: source.spec.name.clone(),
             tier: source.spec.tier.label().to_owned(),
-            file: path.clone(),
+            file: source.file.reading.path.clone(),
             line,
             text,
             suffix,
             categories,
+            decision,
         };
         Hit {
             net: None,

@@ -127,6 +127,13 @@ fn print(explanation: &Explanation, context: &mut Context<'_>) -> Result<(), Fai
             origin.line,
             origin.categories.join(" ")
         )?;
+        if let Some(decision) = &origin.decision {
+            writeln!(
+                out,
+                "     decided by {}, {} of {} (record {})",
+                decision.body, decision.number, decision.date, decision.record
+            )?;
+        }
     }
     for says in &explanation.dns {
         writeln!(

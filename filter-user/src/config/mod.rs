@@ -167,6 +167,8 @@ pub enum Format {
     E2guardian,
     /// extfilter's directory.
     Extfilter,
+    /// The education registry: records with categories of their own, CSV or JSON.
+    Education,
 }
 
 impl Format {
@@ -189,6 +191,7 @@ impl Format {
             Format::Squidguard => "squidguard",
             Format::E2guardian => "e2guardian",
             Format::Extfilter => "extfilter",
+            Format::Education => "education",
         }
     }
 }

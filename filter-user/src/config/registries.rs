@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use filter_common::abi::LOCAL_LISTS;
 
 use super::parse::{Context, category_mask, check_unique};
-use super::reader::{At, Section, one_or_more};
+use super::reader::{At, Section, Source, one_or_more};
 use super::{Format, Registry, Tier};
 use crate::categories::{SUSPICIOUS, UNLAWFUL};
 use crate::normalise::Guards;
@@ -71,10 +71,7 @@ fn registry(
         let remedy = "say semantics = \"exact\" (the name alone) or \"suffix\" (all below it too)";
         source.problem(at, "[[registries]] has no semantics", remedy);
     }
-    if format == Some(Format::Rpz) && section.has("semantics") {
-        let what = "[[registries]] semantics: a zone says itself what its names mean";
-        source.problem(at, what, "remove the line");
-    }
+    refuse_what_files_say(source, &section, format, tier);
     let bare_is_suffix = section.choice(source, "semantics", default_semantics);
     let percent = section.number(source, "rejected_max_percent", 0..=100);
     let ids = section.strings(source, "categories");
@@ -104,6 +101,38 @@ fn registry(
     Some((id, registry))
 }
 
+/// What must not be said of a format whose files say it themselves.
+fn refuse_what_files_say(
+    source: &mut Source,
+    section: &Section<'_, '_>,
+    format: Option<Format>,
+    tier: Option<Tier>,
+) {
+    let education = format == Some(Format::Education);
+    let mut refuse = |wrong: bool, what: &str, remedy: &str| {
+        if wrong {
+            source.problem(section.at(), format!("[[registries]] {what}"), remedy);
+        }
+    };
+    let itself = education || format == Some(Format::Rpz);
+    let remove = "remove the line";
+    refuse(
+        itself && section.has("semantics"),
+        "semantics: the file says itself what its names mean",
+        remove,
+    );
+    refuse(
+        education && section.has("categories"),
+        "categories: the file's records have their own",
+        remove,
+    );
+    refuse(
+        education && tier != Some(Tier::Nsor),
+        "of format education is of another tier",
+        "write tier = \"nsor\"",
+    );
+}
+
 const TIERS: &[(&str, Tier)] = &[
     ("unified", Tier::Unified),
     ("nsor", Tier::Nsor),
@@ -129,6 +158,7 @@ const FORMATS: &[(&str, Format)] = &[
     ("squidguard", Format::Squidguard),
     ("e2guardian", Format::E2guardian),
     ("extfilter", Format::Extfilter),
+    ("education", Format::Education),
 ];
 
 /// An entry is in a registry only if it has a category: each tier but the education registry has one
@@ -147,7 +177,7 @@ fn default_categories(
         Tier::Unified => context.categories.bit(UNLAWFUL).unwrap_or(1),
         Tier::Suspicious => context.categories.bit(SUSPICIOUS).unwrap_or(1),
         Tier::Local | Tier::EncryptedDns | Tier::Ech => 0,
-        Tier::Nsor if matches!(format, Format::Ut1 | Format::Squidguard) => 0,
+        Tier::Nsor if matches!(format, Format::Ut1 | Format::Squidguard | Format::Education) => 0,
         Tier::Nsor => {
             let remedy = "add categories = [\"...\"]: a profile blocks by them";
             context

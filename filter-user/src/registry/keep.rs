@@ -163,6 +163,19 @@ impl<'a> Keeper<'a> {
         }
     }
 
+    /// Takes an entry that is no rule of a text.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub(super) fn take(
+        &mut self,
+        line: u32,
+        subject: &Subject<'_>,
+        scope: Scope,
+    ) -> Result<(), Refusal> {
+        self.entry(line, subject, scope, false)
+    }
+
     /// Takes an entry.
     ///
     /// # Errors

@@ -1,14 +1,18 @@
 //! All registries: unchanged files are taken from the state before, the others are read, and a
 //! registry that is worse than its limits is refused.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use super::progress::Progress;
-use super::{Counts, REJECTED_SHOWN, Source, Spec, read_file, specs, stamp};
+use super::{
+    Counts, FileRecords, REJECTED_SHOWN, Sink, Source, Spec, Syntax, education, read_telling,
+    specs, stamp,
+};
 use crate::config::Config;
 use crate::problem::Problem;
 
@@ -33,6 +37,9 @@ pub struct Summary {
     pub format: String,
     /// Its files.
     pub files: usize,
+    /// When the latest of its files was written, in seconds since 1970.
+    #[serde(default)]
+    pub modified: u64,
     /// Read now or unchanged.
     pub state: Freshness,
     /// Lines.
@@ -78,17 +85,17 @@ pub fn load(
     let mut sources = Vec::new();
     let mut fresh = vec![false; config.registries.len()];
     for spec in specs {
-        match unchanged(&known, &spec) {
-            Some(source) => sources.push(source),
-            None => match read(spec, progress) {
-                Ok(source) => {
-                    if let Some(fresh) = fresh.get_mut(source.spec.registry) {
-                        *fresh = true;
-                    }
-                    sources.push(source);
-                }
-                Err(problem) => problems.push(problem),
-            },
+        let same = unchanged(&known, &spec);
+        if !same.is_empty() {
+            sources.extend(same);
+            continue;
+        }
+        if let Some(fresh) = fresh.get_mut(spec.registry) {
+            *fresh = true;
+        }
+        match read(spec, progress, None) {
+            Ok(read) => sources.extend(read),
+            Err(problem) => problems.push(problem),
         }
     }
     let summaries = summarise(config, &sources, &fresh);
@@ -111,22 +118,61 @@ pub fn load(
 /// What is in force, by path: a file may be read in several ways.
 type Known<'a> = HashMap<&'a Path, Vec<&'a Source>>;
 
-fn unchanged(known: &Known<'_>, spec: &Spec) -> Option<Source> {
-    let mut before = known.get(spec.reading.path.as_path())?.iter();
-    let before = before.find(|before| before.file.reading == spec.reading)?;
-    let same = stamp(&spec.reading.path).is_ok_and(|now| now == before.file.stamp);
-    same.then(|| Source {
-        spec: spec.clone(),
-        file: Arc::clone(&before.file),
-    })
+/// The sources of a file that was not touched; none if it was, or is new.
+fn unchanged(known: &Known<'_>, spec: &Spec) -> Vec<Source> {
+    let before = known.get(spec.reading.path.as_path());
+    let before = before.map_or(&[][..], Vec::as_slice).iter();
+    let same: Vec<&&Source> = before
+        .filter(|before| before.file.reading == spec.reading)
+        .collect();
+    let Some(first) = same.first() else {
+        return Vec::new();
+    };
+    if !stamp(&spec.reading.path).is_ok_and(|now| now == first.file.stamp) {
+        return Vec::new();
+    }
+    if !spec.reading.syntax.is_divided() {
+        return vec![Source {
+            spec: spec.clone(),
+            file: Arc::clone(&first.file),
+        }];
+    }
+    // Two registries may have read the same file: each of its parts once.
+    let parts: BTreeMap<u64, &Arc<FileRecords>> = same
+        .iter()
+        .map(|source| (source.spec.categories, &source.file))
+        .collect();
+    parts
+        .into_iter()
+        .map(|(categories, file)| part(spec, categories, Arc::clone(file)))
+        .collect()
 }
 
-fn read(spec: Spec, progress: Progress) -> Result<Source, Problem> {
-    let file = read_file(&spec.reading, progress)?;
-    Ok(Source {
-        spec,
-        file: Arc::new(file),
-    })
+fn part(spec: &Spec, categories: u64, file: Arc<FileRecords>) -> Source {
+    let spec = Spec {
+        categories,
+        ..spec.clone()
+    };
+    Source { spec, file }
+}
+
+/// Reads a file: one source, or one for each set of categories where its records have their own. `sink` is told
+/// every rejected line.
+///
+/// # Errors
+/// The file cannot be read as a whole.
+pub fn read(
+    spec: Spec,
+    progress: Progress,
+    sink: Option<Sink<'_>>,
+) -> Result<Vec<Source>, Problem> {
+    if let Syntax::Education(words) = &spec.reading.syntax {
+        let files = education::read(&spec.reading, words, sink)?.into_iter();
+        let parts = files.map(|(categories, file)| part(&spec, categories, Arc::new(file)));
+        return Ok(parts.collect());
+    }
+    let file = Arc::new(read_telling(&spec.reading, progress, sink)?);
+    Ok(vec![Source { spec, file }])
 }
 
 fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary> {
@@ -139,6 +185,7 @@ fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary
             tier: registry.tier.label().to_owned(),
             format: registry.format.label().to_owned(),
             files: 0,
+            modified: 0,
             state: if *fresh {
                 Freshness::Read
             } else {
@@ -148,11 +195,18 @@ fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary
             rejected: Vec::new(),
         })
         .collect();
+    let mut files = BTreeSet::new();
     for source in sources {
         let Some(summary) = summaries.get_mut(source.spec.registry) else {
             continue;
         };
-        summary.files += 1;
+        if files.insert((source.spec.registry, &source.file.reading.path)) {
+            summary.files += 1;
+        }
+        let modified = source.file.stamp.modified;
+        let modified = modified.duration_since(SystemTime::UNIX_EPOCH);
+        let modified = modified.map_or(0, |since| since.as_secs());
+        summary.modified = summary.modified.max(modified);
         summary.counts.add(&source.file.counts);
         let room = REJECTED_SHOWN.saturating_sub(summary.rejected.len());
         summary

@@ -1,7 +1,9 @@
 //! Registries: files in, sorted records with their lines and a summary out. Names are not kept: a
 //! record is a key, and the name is read again from its line when someone wants to see it.
 
+mod again;
 mod collections;
+pub mod education;
 mod exceptions;
 pub mod formats;
 mod keep;
@@ -23,6 +25,7 @@ use crate::config::Tier;
 use crate::normalise::{Accept, Guards};
 use crate::problem::Problem;
 
+pub use again::{Wanted, shown};
 pub use formats::Syntax;
 pub use keep::Sink;
 pub use read::{read_file, read_telling};
@@ -117,6 +120,26 @@ pub struct FileRecords {
     pub counts: Counts,
     /// The first rejected lines.
     pub rejected: Vec<Problem>,
+}
+
+impl FileRecords {
+    /// What a file held, without a rejected line.
+    fn new(
+        reading: &Reading,
+        stamp: Stamp,
+        records: Vec<Record>,
+        nets: Vec<NetRecord>,
+        counts: Counts,
+    ) -> Self {
+        FileRecords {
+            reading: reading.clone(),
+            stamp,
+            records,
+            nets,
+            counts,
+            rejected: Vec::new(),
+        }
+    }
 }
 
 /// Rejected lines that are kept with their reason.

@@ -62,14 +62,9 @@ pub fn read_telling(
     (counts.kept, counts.duplicate) = (kept.kept, kept.duplicate);
     counts.cancelled = kept.cancelled;
     counts.took(started.elapsed());
-    Ok(FileRecords {
-        reading: reading.clone(),
-        stamp,
-        records: kept.records,
-        nets: kept.nets,
-        counts,
-        rejected: rejects.first,
-    })
+    let mut file = FileRecords::new(reading, stamp, kept.records, kept.nets, counts);
+    file.rejected = rejects.first;
+    Ok(file)
 }
 
 /// Goes through the file once.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::education::Words;
 use super::{Reading, Spec, Syntax};
 use crate::categories::Categories;
 use crate::config::{Config, Format, Registry, Tier};
@@ -85,6 +86,10 @@ impl Walk<'_> {
             Format::E2guardian => self.e2guardian(),
             Format::Extfilter => self.extfilter(),
             Format::Squidguard => self.squidguard(),
+            Format::Education => {
+                let words = Words::new(&self.config.categories);
+                one(Syntax::Education(words), Accept::Mixed)
+            }
             Format::Ut1 => {
                 let found = directories(&self.registry.path).map_err(|problem| vec![problem])?;
                 self.specs_in(&found)

@@ -13,7 +13,9 @@ pub mod unbound;
 pub mod v2fly;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use super::education::Words;
 use super::lines::LINE_BYTES_MAX;
 use crate::normalise::{Refusal, strip};
 
@@ -39,6 +41,8 @@ pub enum Syntax {
     E2guardian,
     /// The address list of extfilter, with ports.
     ExtfilterHosts,
+    /// The education registry, with the words of its records.
+    Education(Arc<Words>),
 }
 
 impl Syntax {
@@ -46,6 +50,12 @@ impl Syntax {
     #[must_use]
     pub fn has_exceptions(&self) -> bool {
         matches!(self, Syntax::Adguard | Syntax::Rpz)
+    }
+
+    /// Whether the file's records have categories of their own, so that it is a source for each set of them.
+    #[must_use]
+    pub fn is_divided(&self) -> bool {
+        matches!(self, Syntax::Education(_))
     }
 }
 
@@ -192,8 +202,8 @@ pub fn rules(syntax: &Syntax, text: &str, each: Rules<'_>) -> Result<(), Refusal
         Syntax::V2fly(wanted) => v2fly::rules(text, wanted, each),
         Syntax::E2guardian => e2guardian::rules(text, each),
         Syntax::ExtfilterHosts => extfilter::rules(text, each),
-        // A zone's lines do not stand for themselves.
-        Syntax::Rpz => Err(Refusal::Syntax),
+        // Their lines do not stand for themselves.
+        Syntax::Rpz | Syntax::Education(_) => Err(Refusal::Syntax),
     }
 }
 

@@ -329,7 +329,7 @@ fn sets_are_for_the_formats_that_have_them() {
     );
     let problems = config("rpz", "zone.rpz", "semantics = \"suffix\"").unwrap_err();
     assert!(
-        problems[0].what.contains("a zone says itself"),
+        problems[0].what.contains("the file says itself"),
         "{problems:?}"
     );
 }
