@@ -9,6 +9,7 @@ pub mod formats;
 mod keep;
 pub mod lines;
 pub mod load;
+pub mod problems;
 pub mod progress;
 mod read;
 mod spec;
