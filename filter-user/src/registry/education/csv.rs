@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use csv_core::{ReadRecordResult, ReaderBuilder};
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
 use super::Each;
 use super::record::{Fault, Fields};
@@ -41,8 +41,7 @@ pub(super) fn records(path: &Path, text: &str, each: Each<'_>) -> Result<(), Pro
     let Some((number, head)) = head else {
         return Ok(());
     };
-    let table = Table::new(path, number, head)?;
-    let mut row = Row::default();
+    let (table, mut row) = Table::new(path, number, head)?;
     for (number, line) in lines {
         if line.trim_ascii().is_empty() {
             continue;
@@ -55,20 +54,21 @@ pub(super) fn records(path: &Path, text: &str, each: Each<'_>) -> Result<(), Pro
 
 /// The columns of a file.
 struct Table {
-    separator: u8,
     /// Which of [`COLUMNS`] stands in each column.
     columns: Vec<usize>,
 }
 
-/// A line cut into fields; kept for the next one.
+/// A line cut into fields; kept for the next one, as making a reader costs more than reading a line.
 struct Row {
+    reader: Reader,
     text: Vec<u8>,
     ends: Vec<usize>,
 }
 
-impl Default for Row {
-    fn default() -> Self {
+impl Row {
+    fn new(separator: u8) -> Self {
         Row {
+            reader: ReaderBuilder::new().delimiter(separator).build(),
             text: vec![0; LINE_BYTES_MAX],
             ends: vec![0; COLUMNS_MAX],
         }
@@ -76,18 +76,16 @@ impl Default for Row {
 }
 
 impl Table {
-    fn new(path: &Path, line: u32, head: &str) -> Result<Table, Problem> {
-        let mut row = Row::default();
-        let separators = [b';', b',', b'\t'];
-        let fields = |separator: &u8, row: &mut Row| {
-            cut(head, *separator, row).map_or(0, |fields| fields.len())
-        };
-        let separator = separators
-            .into_iter()
-            .max_by_key(|separator| (fields(separator, &mut row), *separator == b';'));
-        let separator = separator.unwrap_or(b';');
+    fn new(path: &Path, line: u32, head: &str) -> Result<(Table, Row), Problem> {
+        let separators = [b'\t', b',', b';'];
+        let rows = separators.map(Row::new).into_iter().map(|mut row| {
+            let count = cut(head, &mut row).map_or(0, |fields| fields.len());
+            (count, row)
+        });
+        let best = rows.max_by_key(|(count, _)| *count);
+        let mut row = best.map_or_else(|| Row::new(b';'), |(_, row)| row);
         let failed = |what: String, remedy: String| Problem::at(path, line, what, remedy);
-        let Ok(words) = cut(head, separator, &mut row) else {
+        let Ok(words) = cut(head, &mut row) else {
             let remedy = format!("write the columns: {}", COLUMNS.join(";"));
             return Err(failed("the first line is no header".to_owned(), remedy));
         };
@@ -117,7 +115,7 @@ impl Table {
             }
         }
         if wrong.is_empty() {
-            Ok(Table { separator, columns })
+            Ok((Table { columns }, row))
         } else {
             let remedy = format!("known columns: {}", COLUMNS.join(", "));
             Err(failed(wrong.join("; "), remedy))
@@ -128,7 +126,7 @@ impl Table {
         if line.len() >= LINE_BYTES_MAX {
             return Err(Fault::line("longer than 4,095 bytes"));
         }
-        let words = cut(line, self.separator, row)?;
+        let words = cut(line, row)?;
         if words.len() != self.columns.len() {
             let what = format!(
                 "{} fields where {} are wanted",
@@ -159,8 +157,9 @@ impl Table {
 }
 
 /// Cuts a line into its fields, white space around each taken away.
-fn cut<'r>(line: &str, separator: u8, row: &'r mut Row) -> Result<Vec<&'r str>, Fault> {
-    let mut reader = ReaderBuilder::new().delimiter(separator).build();
+fn cut<'r>(line: &str, row: &'r mut Row) -> Result<Vec<&'r str>, Fault> {
+    let reader = &mut row.reader;
+    reader.reset();
     let line = line.as_bytes();
     let (result, read, written, count) = reader.read_record(line, &mut row.text, &mut row.ends);
     match result {

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::Each;
 use super::record::{Fault, Fields};
 use crate::problem::Problem;
+use crate::registry::keep::shown;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,7 +71,7 @@ fn fields(text: &str) -> Result<Fields<'_>, Fault> {
         let why = why
             .split_once(" at line ")
             .map_or(why.as_str(), |(why, _)| why);
-        Fault::fields(why.to_owned())
+        Fault::fields(shown(why))
     })?;
     let (date, number, body) = match object.decision {
         Some(decision) => (decision.date, decision.number, decision.body),

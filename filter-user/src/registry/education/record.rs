@@ -15,6 +15,9 @@ const ID_MAX: usize = 64;
 /// Longest number and body of a decision, in characters.
 const DECISION_MAX: usize = 256;
 
+/// Faults of one record that are told.
+const FAULTS_MAX: usize = 8;
+
 /// The words of `type`, with what a subject may then be.
 pub const KINDS: [(&str, Kind); 5] = [
     ("domain", Kind::Domain),
@@ -204,6 +207,9 @@ fn mask(fields: &Fields<'_>, words: &Words, faults: &mut Vec<Fault>) -> u64 {
         if let Some(bit) = words.category(id) {
             mask |= bit;
             continue;
+        }
+        if faults.len() >= FAULTS_MAX {
+            break;
         }
         let detail = format!(" \"{}\"", shown(id));
         let remedy = match nearest(id, words.ids()) {

@@ -203,6 +203,9 @@ impl Walk {
 
     /// Takes a set that is named in `place`.
     fn set(&mut self, name: &str, wanted: &Wanted, place: (&Path, u32)) {
+        if self.problems.len() >= PROBLEMS_MAX {
+            return;
+        }
         if self.stack.iter().any(|above| above == name) {
             let circle = self.stack.join(" -> ");
             let what = format!("{name} includes itself: {circle} -> {name}");
@@ -254,7 +257,7 @@ impl Walk {
 
     fn problem(&mut self, (file, line): (&Path, u32), what: String, remedy: &str) {
         let problem = Problem::at(file, line, what, remedy);
-        if self.problems.len() < PROBLEMS_MAX && !self.problems.contains(&problem) {
+        if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
     }
