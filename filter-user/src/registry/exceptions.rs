@@ -131,6 +131,7 @@ impl Exception {
     fn takes_back(&self, scope: Scope, whole: bool, important: bool) -> bool {
         match self.reach {
             Reach::Rule => whole && self.scope == scope && self.important == important,
+            Reach::Nothing => false,
             Reach::Subject => whole && self.covers(scope) && self.important >= important,
             Reach::Covered => {
                 let below = matches!(self.scope, Scope::Suffix | Scope::Below);

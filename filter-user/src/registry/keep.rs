@@ -120,6 +120,9 @@ impl<'a> Keeper<'a> {
     /// # Errors
     /// Why it is refused.
     pub(super) fn rule(&mut self, line: u32, rule: &Rule<'_>) -> Result<(), Refusal> {
+        if self.gathering && rule.effect == Effect::Entry {
+            return Ok(());
+        }
         let Reading { accept, guards, .. } = *self.reading;
         let subject = normalise::subject(rule.subject, accept, guards)?;
         let scope = self.scope(&subject, rule.scope)?;

@@ -8,7 +8,7 @@ use crate::normalise::Refusal;
 /// The rules of a line.
 ///
 /// # Errors
-/// Why none of it is applied: an address is an answer, a server is a way to one, a set is no block.
+/// Why none of it is applied: an address is an answer, a set is no block.
 pub fn rules(text: &str, each: Rules<'_>) -> Result<(), Refusal> {
     let text = without_comment(text);
     if text.is_empty() {
@@ -27,7 +27,7 @@ pub fn rules(text: &str, each: Rules<'_>) -> Result<(), Refusal> {
         return Err(Refusal::NotBlocking);
     };
     let (names, target) = names.rsplit_once('/').ok_or(Refusal::Syntax)?;
-    check_target(key.trim_ascii(), target)?;
+    let blocks = is_block(key.trim_ascii(), target)?;
     for name in names.split('/') {
         if matches!(name, "" | "#" | "*") {
             return Err(Refusal::Blanket);
@@ -35,22 +35,26 @@ pub fn rules(text: &str, each: Rules<'_>) -> Result<(), Refusal> {
         check_name(name)?;
     }
     for name in names.split('/') {
-        each(Rule::entry(name, Scope::Bare));
+        each(if blocks {
+            Rule::entry(name, Scope::Bare)
+        } else {
+            Rule::open(name)
+        });
     }
     Ok(())
 }
 
-/// Whether what stands behind the names makes the option a block.
-fn check_target(key: &str, target: &str) -> Result<(), Refusal> {
+/// Whether what stands behind the names makes the option a block; otherwise it leaves them open.
+fn is_block(key: &str, target: &str) -> Result<bool, Refusal> {
     if target.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     if key != "address" {
-        return Err(Refusal::NotBlocking);
+        return Ok(false);
     }
     match target.parse::<IpAddr>() {
-        _ if target == "#" => Ok(()),
-        Ok(address) if leads_nowhere(address) => Ok(()),
+        _ if target == "#" => Ok(true),
+        Ok(address) if leads_nowhere(address) => Ok(true),
         Ok(_) => Err(Refusal::Rewrite),
         Err(_) => Err(Refusal::Syntax),
     }

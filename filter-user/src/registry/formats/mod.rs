@@ -49,7 +49,8 @@ impl Syntax {
     /// Whether rules of the file may take others of it back.
     #[must_use]
     pub fn has_exceptions(&self) -> bool {
-        matches!(self, Syntax::Adguard | Syntax::Rpz)
+        use Syntax::{Adguard, Dnsmasq, Rpz, Unbound};
+        matches!(self, Adguard | Dnsmasq | Rpz | Unbound)
     }
 
     /// Whether the file's records have categories of their own, so that it is a source for each set of them.
@@ -81,6 +82,8 @@ pub enum Reach {
     Subject,
     /// Over the very same rule.
     Rule,
+    /// Over nothing, as the list itself prefers the narrower of two rules: where an entry covers it, that is told.
+    Nothing,
 }
 
 /// What a rule does.
@@ -106,6 +109,15 @@ pub struct Rule<'a> {
 }
 
 impl<'a> Rule<'a> {
+    /// A name that is to stay open, whatever is listed above it.
+    #[must_use]
+    pub fn open(subject: &'a str) -> Self {
+        Rule {
+            effect: Effect::Exception(Reach::Nothing),
+            ..Rule::entry(subject, Scope::Bare)
+        }
+    }
+
     /// An entry.
     #[must_use]
     pub fn entry(subject: &'a str, scope: Scope) -> Self {

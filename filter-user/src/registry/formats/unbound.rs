@@ -38,8 +38,12 @@ fn zone(value: &str, each: Rules<'_>) -> Result<(), Refusal> {
         // Every name below is answered with the data of the zone's own name: a block where that is one.
         "redirect" => Scope::Below,
         "block_a" => return Err(Refusal::RecordTypes),
-        "transparent" | "typetransparent" | "always_transparent" | "block_transparent"
-        | "inform" | "inform_redirect" | "nodefault" | "noview" | "truncate" => {
+        "transparent" | "typetransparent" | "always_transparent" | "inform" | "nodefault" => {
+            checked(name)?;
+            each(Rule::open(name));
+            return Ok(());
+        }
+        "block_transparent" | "inform_redirect" | "noview" | "truncate" => {
             return Err(Refusal::NotBlocking);
         }
         _ => return Err(Refusal::Syntax),
