@@ -13,7 +13,7 @@ pub(super) mod read;
 mod source;
 mod text;
 
-pub use look_up::look_up;
+pub use look_up::{Shown, look_up};
 pub use mask::Mask;
 
 /// How a register in XML is read.
