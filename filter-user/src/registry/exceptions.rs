@@ -51,6 +51,11 @@ impl Exceptions {
         self.all.is_empty()
     }
 
+    /// Forgets what was noted of entries.
+    pub(super) fn forget_entries(&mut self) {
+        self.important.clear();
+    }
+
     /// Adds one.
     pub(super) fn add(&mut self, seed: u64, exception: Exception) {
         let at = self.all.len();

@@ -79,8 +79,8 @@ pub(super) struct Keeper<'a> {
     /// Names below which everything is meant, where the name itself is listed too.
     below: Vec<Record>,
     exceptions: Exceptions,
-    /// Exceptions only are taken.
-    gathering: bool,
+    /// All exceptions are known: entries only are taken.
+    started_over: bool,
     cancelled: u64,
 }
 
@@ -105,14 +105,25 @@ impl<'a> Keeper<'a> {
             hosts: Vec::new(),
             below: Vec::new(),
             exceptions: Exceptions::default(),
-            gathering: false,
+            started_over: false,
             cancelled: 0,
         }
     }
 
-    /// Takes exceptions only, or everything else: an exception may stand behind what it takes back.
-    pub(super) fn gather_exceptions(&mut self, gathering: bool) {
-        self.gathering = gathering;
+    /// Whether the list has exceptions: it is read once more then, as one may stand behind what it takes back.
+    pub(super) fn has_exceptions(&self) -> bool {
+        !self.exceptions.is_empty()
+    }
+
+    /// Forgets all entries, and keeps the exceptions.
+    pub(super) fn start_over(&mut self) {
+        self.records.clear();
+        self.nets.clear();
+        self.hosts.clear();
+        self.below.clear();
+        self.exceptions.forget_entries();
+        self.cancelled = 0;
+        self.started_over = true;
     }
 
     /// Takes a rule.
@@ -120,15 +131,13 @@ impl<'a> Keeper<'a> {
     /// # Errors
     /// Why it is refused.
     pub(super) fn rule(&mut self, line: u32, rule: &Rule<'_>) -> Result<(), Refusal> {
-        if self.gathering && rule.effect == Effect::Entry {
-            return Ok(());
-        }
         let Reading { accept, guards, .. } = *self.reading;
         let subject = normalise::subject(rule.subject, accept, guards)?;
         let scope = self.scope(&subject, rule.scope)?;
         match rule.effect {
-            Effect::Entry if !self.gathering => self.entry(line, &subject, scope, rule.important),
-            Effect::Exception(reach) if self.gathering => {
+            Effect::Entry => self.entry(line, &subject, scope, rule.important),
+            Effect::Exception(_) if self.started_over => Ok(()),
+            Effect::Exception(reach) => {
                 let about = match &subject {
                     Subject::Name { name, .. } => About::Name(name.as_ref().into()),
                     Subject::Address(address) => About::Net(net_of(*address)),
@@ -145,7 +154,6 @@ impl<'a> Keeper<'a> {
                 self.exceptions.add(self.reading.seed, exception);
                 Ok(())
             }
-            _ => Ok(()),
         }
     }
 

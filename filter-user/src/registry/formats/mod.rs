@@ -46,13 +46,6 @@ pub enum Syntax {
 }
 
 impl Syntax {
-    /// Whether rules of the file may take others of it back.
-    #[must_use]
-    pub fn has_exceptions(&self) -> bool {
-        use Syntax::{Adguard, Dnsmasq, Rpz, Unbound};
-        matches!(self, Adguard | Dnsmasq | Rpz | Unbound)
-    }
-
     /// Whether the file's records have categories of their own, so that it is a source for each set of them.
     #[must_use]
     pub fn is_divided(&self) -> bool {
@@ -252,12 +245,12 @@ fn leads_nowhere(address: IpAddr) -> bool {
     address.is_unspecified() || address.is_loopback()
 }
 
-/// Refuses what stands for a name and is none: an address, which a resolver is never asked for by name, or a
-/// wildcard.
+/// Refuses what stands for a name and is none: an address, which a resolver is never asked for by name, a
+/// wildcard, or a dot in front, which the normaliser takes for one.
 fn check_name(text: &str) -> Result<(), Refusal> {
     if text.contains('*') {
         Err(Refusal::Wildcard)
-    } else if text.parse::<IpAddr>().is_ok() {
+    } else if text.starts_with('.') || text.parse::<IpAddr>().is_ok() {
         Err(Refusal::NotName)
     } else {
         Ok(())

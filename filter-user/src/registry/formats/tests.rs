@@ -1,5 +1,6 @@
 //! Made-up lists in the shape of the known ones (`tests/data/registries`), with all that is kept and refused of
-//! them, as it stands in the `.golden` file beside each.
+//! them, as it stands in the `.golden` file beside each. `SCHOOLGATE_GOLDEN=1` writes these anew, to be read before
+//! they are committed.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
