@@ -79,6 +79,8 @@ pub(super) struct Keeper<'a> {
     /// Names below which everything is meant, where the name itself is listed too.
     below: Vec<Record>,
     exceptions: Exceptions,
+    /// Entries that gave way to names that the list answers itself.
+    answered: Vec<(u32, Box<str>)>,
     /// All exceptions are known: entries only are taken.
     started_over: bool,
     cancelled: u64,
@@ -105,6 +107,7 @@ impl<'a> Keeper<'a> {
             hosts: Vec::new(),
             below: Vec::new(),
             exceptions: Exceptions::default(),
+            answered: Vec::new(),
             started_over: false,
             cancelled: 0,
         }
@@ -121,6 +124,7 @@ impl<'a> Keeper<'a> {
         self.nets.clear();
         self.hosts.clear();
         self.below.clear();
+        self.answered.clear();
         self.exceptions.forget_entries();
         self.cancelled = 0;
         self.started_over = true;
@@ -135,7 +139,7 @@ impl<'a> Keeper<'a> {
         let subject = normalise::subject(rule.subject, accept, guards)?;
         let scope = self.scope(&subject, rule.scope)?;
         match rule.effect {
-            Effect::Entry => self.entry(line, &subject, scope, rule.important),
+            Effect::Entry => self.entry(line, &subject, scope, rule),
             Effect::Exception(_) if self.started_over => Ok(()),
             Effect::Exception(reach) => {
                 let about = match &subject {
@@ -184,7 +188,7 @@ impl<'a> Keeper<'a> {
         subject: &Subject<'_>,
         scope: Scope,
     ) -> Result<(), Refusal> {
-        self.entry(line, subject, scope, false)
+        self.entry(line, subject, scope, &Rule::entry("", scope))
     }
 
     /// Takes an entry.
@@ -196,9 +200,9 @@ impl<'a> Keeper<'a> {
         line: u32,
         subject: &Subject<'_>,
         scope: Scope,
-        important: bool,
+        rule: &Rule<'_>,
     ) -> Result<(), Refusal> {
-        let seed = self.reading.seed;
+        let (seed, important) = (self.reading.seed, rule.important);
         let (key, flags) = match subject {
             Subject::Net(net) => {
                 if self.exceptions.cancel_net(*net, important) {
@@ -222,6 +226,10 @@ impl<'a> Keeper<'a> {
                     return Err(Refusal::PublicSuffix);
                 }
                 let key = name_key(seed, name.as_bytes()).ok_or(Refusal::NotName)?;
+                if rule.yields && self.exceptions.answers(key) {
+                    self.answered.push((line, name.as_ref().into()));
+                    return Ok(());
+                }
                 if !self.exceptions.is_empty()
                     && self.exceptions.cancel_name(seed, name, scope, important)
                 {
@@ -274,6 +282,9 @@ impl<'a> Keeper<'a> {
         self.nets.sort_unstable();
         self.nets.dedup_by_key(|record| record.net);
         let kept = self.records.len() + self.nets.len();
+        for (line, name) in &self.answered {
+            rejects.refuse(*line, name, Refusal::Served);
+        }
         for exception in self
             .exceptions
             .covered(self.reading.seed, &self.records, &self.nets)

@@ -75,6 +75,8 @@ pub enum Reach {
     Subject,
     /// Over the very same rule.
     Rule,
+    /// Over entries above it that give way to it ([`Rule::yields`]).
+    Above,
     /// Over nothing, as the list itself prefers the narrower of two rules: where an entry covers it, that is told.
     Nothing,
 }
@@ -99,6 +101,8 @@ pub struct Rule<'a> {
     pub effect: Effect,
     /// Goes before rules without this mark.
     pub important: bool,
+    /// Holds only where no name of it is answered by the list itself.
+    pub yields: bool,
 }
 
 impl<'a> Rule<'a> {
@@ -119,6 +123,7 @@ impl<'a> Rule<'a> {
             scope,
             effect: Effect::Entry,
             important: false,
+            yields: false,
         }
     }
 }
@@ -191,7 +196,7 @@ impl<'a> Parser<'a> {
 /// The rules of a line that stands for itself.
 ///
 /// # Errors
-/// Why none of it is applied.
+/// Why it is not applied; what it leaves open is told all the same.
 pub fn rules(syntax: &Syntax, text: &str, each: Rules<'_>) -> Result<(), Refusal> {
     match syntax {
         Syntax::Plain => {
