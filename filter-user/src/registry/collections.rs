@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Spec;
 use super::formats::tree::{DEPTH_MAX, FILES_MAX};
 use super::formats::{Syntax, e2guardian, extfilter, squidguard, v2fly};
-use super::spec::Walk;
+use super::spec::{Walk, built_in_mask};
 use crate::normalise::Accept;
 use crate::problem::{Problem, nearest};
 
@@ -70,12 +70,14 @@ impl Walk<'_> {
             let found = nested(root).map_err(|problem| vec![problem])?;
             return self.specs_in(&found);
         }
-        let sets = &self.registry.sets;
         let mut wanted = BTreeMap::new();
         for name in squidguard::names(root).map_err(|problem| vec![problem])? {
-            let is_named = sets.is_empty() || sets.contains(&name);
-            if is_named && let Some(mask) = self.mask(&name, root, false) {
-                wanted.insert(name, mask);
+            if self.is_meant(&name) {
+                wanted.extend(self.mask(&name, root, false).map(|mask| (name, mask)));
+            } else if self.registry.sets.is_empty() {
+                let what = format!("destination {name} may be one that is allowed: not loaded");
+                let remedy = "name it in sets or directories, if it is to be loaded";
+                self.notes.push(Problem::of_file(root, what, remedy));
             }
         }
         let found = squidguard::destinations(root, |name| wanted.contains_key(name))?;
@@ -100,6 +102,15 @@ impl Walk<'_> {
             }
         }
         Ok(specs)
+    }
+
+    /// Whether a destination is one of what the registry lists: the rules of access, which are not read, may
+    /// allow it instead.
+    fn is_meant(&self, name: &str) -> bool {
+        let registry = self.registry;
+        let mapped = registry.directories.iter().any(|(known, _)| known == name);
+        let known = || built_in_mask(&self.config.categories, name) != 0;
+        mapped || registry.sets.iter().any(|set| set == name) || registry.sets.is_empty() && known()
     }
 
     fn unknown_destinations(&self, found: &[squidguard::Destination]) -> Vec<Problem> {

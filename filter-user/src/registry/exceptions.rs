@@ -2,7 +2,6 @@
 //! above covers them, is told.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
 
 use filter_common::name::name_key;
 use ipnet::IpNet;
@@ -86,6 +85,9 @@ impl Exceptions {
         scope: Scope,
         important: bool,
     ) -> bool {
+        if self.names.is_empty() && !important {
+            return false;
+        }
         let cancels = |at: &usize, whole: bool| {
             self.all
                 .get(*at)
@@ -172,11 +174,6 @@ fn is_listed(net: IpNet, length: u8, nets: &[NetRecord]) -> bool {
     let around = around.trunc();
     nets.binary_search_by(|record| record.net.cmp(&around))
         .is_ok()
-}
-
-/// The prefix of one address.
-pub(super) fn net_of(address: IpAddr) -> IpNet {
-    IpNet::from(address)
 }
 
 /// A name and all that it lies below.

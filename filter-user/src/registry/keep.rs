@@ -5,8 +5,9 @@ use std::path::Path;
 
 use filter_common::name::name_key;
 use filter_common::url::{path_hash, url_key};
+use ipnet::IpNet;
 
-use super::exceptions::{About, Exception, Exceptions, net_of};
+use super::exceptions::{About, Exception, Exceptions};
 use super::formats::{Effect, Rule, Scope};
 use super::{
     Counts, NetRecord, RECORD_ADDRESS, RECORD_BLOCK4, RECORD_IPV4, RECORD_SUFFIX, RECORD_URLS,
@@ -144,7 +145,7 @@ impl<'a> Keeper<'a> {
             Effect::Exception(reach) => {
                 let about = match &subject {
                     Subject::Name { name, .. } => About::Name(name.as_ref().into()),
-                    Subject::Address(address) => About::Net(net_of(*address)),
+                    Subject::Address(address) => About::Net(IpNet::from(*address)),
                     Subject::Net(net) => About::Net(*net),
                     Subject::Url { .. } => return Err(Refusal::Url),
                 };
@@ -213,7 +214,7 @@ impl<'a> Keeper<'a> {
                 return Ok(());
             }
             Subject::Address(address) => {
-                if self.exceptions.cancel_net(net_of(*address), important) {
+                if self.exceptions.cancel_net(IpNet::from(*address), important) {
                     self.cancelled += 1;
                     return Ok(());
                 }
