@@ -8,8 +8,12 @@ use super::Spec;
 use super::formats::tree::{DEPTH_MAX, FILES_MAX};
 use super::formats::{Syntax, e2guardian, extfilter, squidguard, v2fly};
 use super::spec::{Walk, built_in_mask};
+use crate::config::Tier;
 use crate::normalise::Accept;
 use crate::problem::{Problem, nearest};
+
+/// Words in the names of e2guardian's lists of what is allowed.
+const ALLOWED: [&str; 2] = ["exception", "grey"];
 
 type Specs = Result<Vec<Spec>, Vec<Problem>>;
 
@@ -38,11 +42,31 @@ impl Walk<'_> {
 
     /// The lists that are named, and those that they include.
     pub(super) fn e2guardian(&self) -> Specs {
+        let allowed = self.allowed_lists();
+        if !allowed.is_empty() {
+            return Err(allowed);
+        }
         let files = e2guardian::files(&self.registry.path, &self.registry.sets, self.place())?;
         let specs = files
             .into_iter()
             .map(|(path, kind)| self.list(path, kind.accept(), Syntax::E2guardian));
         Ok(specs.collect())
+    }
+
+    /// Lists of what is allowed, by their names, in a registry that blocks.
+    fn allowed_lists(&self) -> Vec<Problem> {
+        let (file, line) = self.place();
+        let sets = self.registry.sets.iter();
+        let allowed = sets.filter(|set| {
+            let name = set.rsplit('/').next().unwrap_or(set);
+            self.registry.tier != Tier::Local && ALLOWED.iter().any(|word| name.contains(word))
+        });
+        allowed
+            .map(|set| {
+                let what = format!("{set} is a list of what is allowed, in a registry that blocks");
+                Problem::at(file, line, what, "load it as a registry of tier local")
+            })
+            .collect()
     }
 
     /// The files of extfilter's directory.

@@ -311,6 +311,17 @@ fn e2guardian_lists_that_cannot_be_applied_are_told_by_file_and_line() {
 }
 
 #[test]
+fn e2guardian_lists_of_what_is_allowed_are_not_blocked() {
+    let lists = "sets = [\"example.group/exceptionsitelist\", \"greyurllist\"]";
+    let problems = sources("e2guardian", "e2guardian/lists", lists).unwrap_err();
+    let told = |at: usize| (problems[at].line, problems[at].what.as_str());
+    let allowed = "is a list of what is allowed, in a registry that blocks";
+    let first = format!("example.group/exceptionsitelist {allowed}");
+    assert_eq!(told(0), (1, first.as_str()));
+    assert_eq!(told(1), (1, format!("greyurllist {allowed}").as_str()));
+}
+
+#[test]
 fn extfilter() {
     golden("extfilter", "extfilter", "extfilter", "");
     let config = config("extfilter", "extfilter", "").unwrap();
