@@ -65,12 +65,12 @@ const CATEGORIES: &str = "categories = [\"games\"]";
 const READERS: [Reader; 14] = [
     plain(
         "domains",
-        "hosts.txt",
+        "suspicious.txt",
         "semantics = \"exact\"\ncategories = [\"games\"]",
     ),
     plain(
         "mixed",
-        "level1.netset",
+        "unified.txt",
         "semantics = \"suffix\"\ncategories = [\"games\"]",
     ),
     plain("hosts", "hosts.txt", CATEGORIES),

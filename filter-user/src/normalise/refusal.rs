@@ -59,6 +59,8 @@ pub enum Refusal {
     BadFilter,
     /// Another answer instead of none.
     Rewrite,
+    /// A zone that a resolver answers from.
+    Served,
     /// Contents of pages.
     Cosmetic,
     /// For one port only.
@@ -110,6 +112,7 @@ impl Refusal {
             Refusal::DenyAllow => "everything but some names",
             Refusal::BadFilter => "takes back another rule, which stays",
             Refusal::Rewrite => "another answer instead of a block",
+            Refusal::Served => "zone of which the list itself answers some names",
             Refusal::Cosmetic => "rule for contents of pages",
             Refusal::Port => "for one port only",
             Refusal::NameServers => "by a name's servers, which are not seen",
@@ -137,6 +140,7 @@ impl Refusal {
             | Refusal::Wildcard
             | Refusal::OpenEnd
             | Refusal::Blanket
+            | Refusal::Served
             | Refusal::DenyAllow => "list the names that are meant",
             Refusal::TooBroad => "list the narrower prefixes that are meant",
             Refusal::NotPublic => {

@@ -7,9 +7,13 @@ use std::path::{Path, PathBuf};
 use super::Spec;
 use super::formats::tree::{DEPTH_MAX, FILES_MAX};
 use super::formats::{Syntax, e2guardian, extfilter, squidguard, v2fly};
-use super::spec::Walk;
+use super::spec::{Walk, built_in_mask};
+use crate::config::Tier;
 use crate::normalise::Accept;
 use crate::problem::{Problem, nearest};
+
+/// Words in the names of e2guardian's lists of what is allowed.
+const ALLOWED: [&str; 2] = ["exception", "grey"];
 
 type Specs = Result<Vec<Spec>, Vec<Problem>>;
 
@@ -38,11 +42,31 @@ impl Walk<'_> {
 
     /// The lists that are named, and those that they include.
     pub(super) fn e2guardian(&self) -> Specs {
+        let allowed = self.allowed_lists();
+        if !allowed.is_empty() {
+            return Err(allowed);
+        }
         let files = e2guardian::files(&self.registry.path, &self.registry.sets, self.place())?;
         let specs = files
             .into_iter()
             .map(|(path, kind)| self.list(path, kind.accept(), Syntax::E2guardian));
         Ok(specs.collect())
+    }
+
+    /// Lists of what is allowed, by their names, in a registry that blocks.
+    fn allowed_lists(&self) -> Vec<Problem> {
+        let (file, line) = self.place();
+        let sets = self.registry.sets.iter();
+        let allowed = sets.filter(|set| {
+            let name = set.rsplit('/').next().unwrap_or(set);
+            self.registry.tier != Tier::Local && ALLOWED.iter().any(|word| name.contains(word))
+        });
+        allowed
+            .map(|set| {
+                let what = format!("{set} is a list of what is allowed, in a registry that blocks");
+                Problem::at(file, line, what, "load it as a registry of tier local")
+            })
+            .collect()
     }
 
     /// The files of extfilter's directory.
@@ -70,12 +94,14 @@ impl Walk<'_> {
             let found = nested(root).map_err(|problem| vec![problem])?;
             return self.specs_in(&found);
         }
-        let sets = &self.registry.sets;
         let mut wanted = BTreeMap::new();
         for name in squidguard::names(root).map_err(|problem| vec![problem])? {
-            let is_named = sets.is_empty() || sets.contains(&name);
-            if is_named && let Some(mask) = self.mask(&name, root, false) {
-                wanted.insert(name, mask);
+            if self.is_meant(&name) {
+                wanted.extend(self.mask(&name, root, false).map(|mask| (name, mask)));
+            } else if self.registry.sets.is_empty() {
+                let what = format!("destination {name} may be one that is allowed: not loaded");
+                let remedy = "name it in sets or directories, if it is to be loaded";
+                self.notes.push(Problem::of_file(root, what, remedy));
             }
         }
         let found = squidguard::destinations(root, |name| wanted.contains_key(name))?;
@@ -100,6 +126,15 @@ impl Walk<'_> {
             }
         }
         Ok(specs)
+    }
+
+    /// Whether a destination is one of what the registry lists: the rules of access, which are not read, may
+    /// allow it instead.
+    fn is_meant(&self, name: &str) -> bool {
+        let registry = self.registry;
+        let mapped = registry.directories.iter().any(|(known, _)| known == name);
+        let known = || built_in_mask(&self.config.categories, name) != 0;
+        mapped || registry.sets.iter().any(|set| set == name) || registry.sets.is_empty() && known()
     }
 
     fn unknown_destinations(&self, found: &[squidguard::Destination]) -> Vec<Problem> {

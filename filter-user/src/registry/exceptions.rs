@@ -2,7 +2,6 @@
 //! above covers them, is told.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
 
 use filter_common::name::name_key;
 use ipnet::IpNet;
@@ -43,18 +42,30 @@ pub(super) struct Exceptions {
     nets: HashMap<IpNet, Vec<usize>>,
     /// Keys of important entries.
     important: HashSet<u64>,
+    /// Keys of names that the list answers itself, and of all above them.
+    answered: HashSet<u64>,
 }
 
 impl Exceptions {
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.all.is_empty() && self.answered.is_empty()
+    }
+
+    /// Forgets what was noted of entries.
+    pub(super) fn forget_entries(&mut self) {
+        self.important.clear();
     }
 
     /// Adds one.
     pub(super) fn add(&mut self, seed: u64, exception: Exception) {
         let at = self.all.len();
         match &exception.about {
+            About::Name(name) if exception.reach == Reach::Above => {
+                let keys = suffixes(name).filter_map(|suffix| name_key(seed, suffix.as_bytes()));
+                self.answered.extend(keys);
+                return;
+            }
             About::Name(name) => {
                 let Some(key) = name_key(seed, name.as_bytes()) else {
                     return;
@@ -74,6 +85,9 @@ impl Exceptions {
         scope: Scope,
         important: bool,
     ) -> bool {
+        if self.names.is_empty() && !important {
+            return false;
+        }
         let cancels = |at: &usize, whole: bool| {
             self.all
                 .get(*at)
@@ -91,11 +105,17 @@ impl Exceptions {
         cancelled
     }
 
+    /// Whether the list itself answers a name, or one below it.
+    pub(super) fn answers(&self, key: u64) -> bool {
+        self.answered.contains(&key)
+    }
+
     /// Whether an entry of a prefix or an address is taken back.
     pub(super) fn cancel_net(&self, net: IpNet, important: bool) -> bool {
         let here = self.nets.get(&net).into_iter().flatten();
-        here.filter_map(|at| self.all.get(*at))
-            .any(|exception| exception.important >= important)
+        let here = here.filter_map(|at| self.all.get(*at));
+        let mut reaching = here.filter(|exception| exception.reach != Reach::Nothing);
+        reaching.any(|exception| exception.important >= important)
     }
 
     /// The exceptions that an entry covers. Records and prefixes are sorted.
@@ -131,7 +151,7 @@ impl Exception {
     fn takes_back(&self, scope: Scope, whole: bool, important: bool) -> bool {
         match self.reach {
             Reach::Rule => whole && self.scope == scope && self.important == important,
-            Reach::Nothing => false,
+            Reach::Nothing | Reach::Above => false,
             Reach::Subject => whole && self.covers(scope) && self.important >= important,
             Reach::Covered => {
                 let below = matches!(self.scope, Scope::Suffix | Scope::Below);
@@ -154,11 +174,6 @@ fn is_listed(net: IpNet, length: u8, nets: &[NetRecord]) -> bool {
     let around = around.trunc();
     nets.binary_search_by(|record| record.net.cmp(&around))
         .is_ok()
-}
-
-/// The prefix of one address.
-pub(super) fn net_of(address: IpAddr) -> IpNet {
-    IpNet::from(address)
 }
 
 /// A name and all that it lies below.

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use filter_common::name::name_key;
 use filter_common::url::{path_hash, url_key};
+use ipnet::IpNet;
 
-use super::exceptions::{About, Exception, Exceptions, net_of};
+use super::exceptions::{About, Exception, Exceptions};
 use super::formats::{Effect, Rule, Scope};
 use super::{
     Counts, NetRecord, RECORD_ADDRESS, RECORD_BLOCK4, RECORD_IPV4, RECORD_SUFFIX, RECORD_URLS,
@@ -79,9 +80,13 @@ pub(super) struct Keeper<'a> {
     /// Names below which everything is meant, where the name itself is listed too.
     below: Vec<Record>,
     exceptions: Exceptions,
-    /// Exceptions only are taken.
-    gathering: bool,
+    /// Entries that gave way to names that the list answers itself.
+    answered: Vec<(u32, Box<str>)>,
+    /// All exceptions are known: entries only are taken.
+    started_over: bool,
     cancelled: u64,
+    /// Flags of the entry in hand that do not follow from its subject.
+    mark: u32,
 }
 
 /// What a keeper has at the end.
@@ -105,14 +110,28 @@ impl<'a> Keeper<'a> {
             hosts: Vec::new(),
             below: Vec::new(),
             exceptions: Exceptions::default(),
-            gathering: false,
+            answered: Vec::new(),
+            started_over: false,
             cancelled: 0,
+            mark: 0,
         }
     }
 
-    /// Takes exceptions only, or everything else: an exception may stand behind what it takes back.
-    pub(super) fn gather_exceptions(&mut self, gathering: bool) {
-        self.gathering = gathering;
+    /// Whether the list has exceptions: it is read once more then, as one may stand behind what it takes back.
+    pub(super) fn has_exceptions(&self) -> bool {
+        !self.exceptions.is_empty()
+    }
+
+    /// Forgets all entries, and keeps the exceptions.
+    pub(super) fn start_over(&mut self) {
+        self.records.clear();
+        self.nets.clear();
+        self.hosts.clear();
+        self.below.clear();
+        self.answered.clear();
+        self.exceptions.forget_entries();
+        self.cancelled = 0;
+        self.started_over = true;
     }
 
     /// Takes a rule.
@@ -120,20 +139,16 @@ impl<'a> Keeper<'a> {
     /// # Errors
     /// Why it is refused.
     pub(super) fn rule(&mut self, line: u32, rule: &Rule<'_>) -> Result<(), Refusal> {
-        if self.gathering && rule.effect == Effect::Entry {
-            return Ok(());
-        }
         let Reading { accept, guards, .. } = *self.reading;
         let subject = normalise::subject(rule.subject, accept, guards)?;
         let scope = self.scope(&subject, rule.scope)?;
         match rule.effect {
-            Effect::Entry if !self.gathering => {
-                self.entry(line, &subject, scope, rule.important, 0)
-            }
-            Effect::Exception(reach) if self.gathering => {
+            Effect::Entry => self.entry(line, &subject, scope, rule),
+            Effect::Exception(_) if self.started_over => Ok(()),
+            Effect::Exception(reach) => {
                 let about = match &subject {
                     Subject::Name { name, .. } => About::Name(name.as_ref().into()),
-                    Subject::Address(address) => About::Net(net_of(*address)),
+                    Subject::Address(address) => About::Net(IpNet::from(*address)),
                     Subject::Net(net) => About::Net(*net),
                     Subject::Url { .. } => return Err(Refusal::Url),
                 };
@@ -147,7 +162,6 @@ impl<'a> Keeper<'a> {
                 self.exceptions.add(self.reading.seed, exception);
                 Ok(())
             }
-            _ => Ok(()),
         }
     }
 
@@ -178,10 +192,10 @@ impl<'a> Keeper<'a> {
         subject: &Subject<'_>,
         scope: Scope,
     ) -> Result<(), Refusal> {
-        self.entry(line, subject, scope, false, 0)
+        self.entry(line, subject, scope, &Rule::entry("", scope))
     }
 
-    /// Takes an entry of a register. `more`: flags that do not follow from its subject.
+    /// Takes an entry of a register. `mark`: flags that do not follow from its subject.
     ///
     /// # Errors
     /// Why it is refused.
@@ -189,10 +203,13 @@ impl<'a> Keeper<'a> {
         &mut self,
         line: u32,
         subject: &Subject<'_>,
-        more: u32,
+        mark: u32,
     ) -> Result<(), Refusal> {
         let scope = self.scope(subject, Scope::Bare)?;
-        self.entry(line, subject, scope, false, more)
+        self.mark = mark;
+        let taken = self.take(line, subject, scope);
+        self.mark = 0;
+        taken
     }
 
     /// Takes an entry.
@@ -204,10 +221,9 @@ impl<'a> Keeper<'a> {
         line: u32,
         subject: &Subject<'_>,
         scope: Scope,
-        important: bool,
-        more: u32,
+        rule: &Rule<'_>,
     ) -> Result<(), Refusal> {
-        let seed = self.reading.seed;
+        let (seed, important) = (self.reading.seed, rule.important);
         let (key, flags) = match subject {
             Subject::Net(net) => {
                 if self.exceptions.cancel_net(*net, important) {
@@ -218,7 +234,7 @@ impl<'a> Keeper<'a> {
                 return Ok(());
             }
             Subject::Address(address) => {
-                if self.exceptions.cancel_net(net_of(*address), important) {
+                if self.exceptions.cancel_net(IpNet::from(*address), important) {
                     self.cancelled += 1;
                     return Ok(());
                 }
@@ -231,6 +247,10 @@ impl<'a> Keeper<'a> {
                     return Err(Refusal::PublicSuffix);
                 }
                 let key = name_key(seed, name.as_bytes()).ok_or(Refusal::NotName)?;
+                if rule.yields && self.exceptions.answers(key) {
+                    self.answered.push((line, name.as_ref().into()));
+                    return Ok(());
+                }
                 if !self.exceptions.is_empty()
                     && self.exceptions.cancel_name(seed, name, scope, important)
                 {
@@ -245,7 +265,7 @@ impl<'a> Keeper<'a> {
                 (key, if wide { RECORD_SUFFIX } else { 0 })
             }
         };
-        let flags = flags | more;
+        let flags = flags | self.mark;
         self.records.push(Record { key, flags, line });
         Ok(())
     }
@@ -288,6 +308,9 @@ impl<'a> Keeper<'a> {
         self.nets
             .dedup_by_key(|record| (record.net, line(record.line)));
         let kept = self.records.len() + self.nets.len();
+        for (line, name) in &self.answered {
+            rejects.refuse(*line, name, Refusal::Served);
+        }
         for exception in self
             .exceptions
             .covered(self.reading.seed, &self.records, &self.nets)

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::formats::{Emit, Parser};
 use super::keep::{Keeper, Rejects, Sink};
-use super::progress::Progress;
+use super::progress::{Bar, Progress};
 use super::{FileRecords, Reading, lines, stamp};
 use crate::problem::Problem;
 
@@ -36,17 +36,9 @@ pub fn read_telling(
     let stamp = stamp(&reading.path).map_err(|error| unreadable(reading, &error))?;
     let mut keeper = Keeper::new(reading);
     let mut rejects = Rejects::new(&reading.path, sink);
-    if reading.syntax.has_exceptions() {
-        keeper.gather_exceptions(true);
-        pass(reading, None, &mut |line, _, told| {
-            // What is wrong is told when the entries are read.
-            let _ = told.and_then(|rule| keeper.rule(line, &rule));
-        })?;
-        keeper.gather_exceptions(false);
-    }
     let mut last = 0;
     let bar = progress.start(&reading.path, stamp.size);
-    pass(reading, Some(&bar), &mut |line, text, told| {
+    pass(reading, &bar, &mut |line, text, told| {
         if line != last {
             rejects.counts.read += 1;
             last = line;
@@ -59,6 +51,13 @@ pub fn read_telling(
             rejects.refuse(line, subject, refusal);
         }
     })?;
+    if keeper.has_exceptions() {
+        keeper.start_over();
+        pass(reading, &bar, &mut |line, _, told| {
+            // What is wrong with a line was told above.
+            let _ = told.and_then(|rule| keeper.rule(line, &rule));
+        })?;
+    }
     bar.done();
     let kept = keeper.finish(&mut rejects);
     let mut counts = rejects.counts;
@@ -71,18 +70,14 @@ pub fn read_telling(
 }
 
 /// Goes through the file once.
-fn pass(
-    reading: &Reading,
-    bar: Option<&super::progress::Bar>,
-    emit: Emit<'_>,
-) -> Result<(), Problem> {
+fn pass(reading: &Reading, bar: &Bar, emit: Emit<'_>) -> Result<(), Problem> {
     let failed = |error: std::io::Error| unreadable(reading, &error);
     let file = File::open(&reading.path).map_err(failed)?;
     let mut parser = Parser::new(&reading.syntax);
     lines::for_each(
         BufReader::with_capacity(BUFFER_BYTES, file),
         |number, line, consumed| {
-            if let Some(bar) = bar.filter(|_| number % 16_384 == 0) {
+            if number % 16_384 == 0 {
                 bar.at(consumed);
             }
             parser.line(number, line, emit);

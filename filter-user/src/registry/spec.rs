@@ -239,7 +239,8 @@ impl Walk<'_> {
     }
 }
 
-fn built_in_mask(categories: &Categories, directory: &str) -> u64 {
+/// Categories that know a directory or destination of that name.
+pub(super) fn built_in_mask(categories: &Categories, directory: &str) -> u64 {
     categories.mask(|category| category.ut1.iter().any(|known| known == directory))
 }
 

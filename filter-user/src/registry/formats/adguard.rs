@@ -49,6 +49,7 @@ pub fn rules(text: &str, each: Rules<'_>) -> Result<(), Refusal> {
         scope,
         effect,
         important: modifiers.important,
+        yields: false,
     });
     Ok(())
 }

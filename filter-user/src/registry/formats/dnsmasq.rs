@@ -27,7 +27,7 @@ pub fn rules(text: &str, each: Rules<'_>) -> Result<(), Refusal> {
         return Err(Refusal::NotBlocking);
     };
     let (names, target) = names.rsplit_once('/').ok_or(Refusal::Syntax)?;
-    let blocks = is_block(key.trim_ascii(), target)?;
+    let blocks = is_block(key.trim_ascii(), target);
     for name in names.split('/') {
         if matches!(name, "" | "#" | "*") {
             return Err(Refusal::Blanket);
@@ -35,13 +35,13 @@ pub fn rules(text: &str, each: Rules<'_>) -> Result<(), Refusal> {
         check_name(name)?;
     }
     for name in names.split('/') {
-        each(if blocks {
+        each(if blocks == Ok(true) {
             Rule::entry(name, Scope::Bare)
         } else {
             Rule::open(name)
         });
     }
-    Ok(())
+    blocks.map(|_| ())
 }
 
 /// Whether what stands behind the names makes the option a block; otherwise it leaves them open.

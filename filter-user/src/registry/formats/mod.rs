@@ -49,13 +49,6 @@ pub enum Syntax {
 }
 
 impl Syntax {
-    /// Whether rules of the file may take others of it back.
-    #[must_use]
-    pub fn has_exceptions(&self) -> bool {
-        use Syntax::{Adguard, Dnsmasq, Rpz, Unbound};
-        matches!(self, Adguard | Dnsmasq | Rpz | Unbound)
-    }
-
     /// How a register in XML is read.
     #[must_use]
     pub fn xml(&self) -> Option<Xml> {
@@ -94,6 +87,8 @@ pub enum Reach {
     Subject,
     /// Over the very same rule.
     Rule,
+    /// Over entries above it that give way to it ([`Rule::yields`]).
+    Above,
     /// Over nothing, as the list itself prefers the narrower of two rules: where an entry covers it, that is told.
     Nothing,
 }
@@ -118,6 +113,8 @@ pub struct Rule<'a> {
     pub effect: Effect,
     /// Goes before rules without this mark.
     pub important: bool,
+    /// Holds only where no name of it is answered by the list itself.
+    pub yields: bool,
 }
 
 impl<'a> Rule<'a> {
@@ -138,6 +135,7 @@ impl<'a> Rule<'a> {
             scope,
             effect: Effect::Entry,
             important: false,
+            yields: false,
         }
     }
 }
@@ -210,7 +208,7 @@ impl<'a> Parser<'a> {
 /// The rules of a line that stands for itself.
 ///
 /// # Errors
-/// Why none of it is applied.
+/// Why it is not applied; what it leaves open is told all the same.
 pub fn rules(syntax: &Syntax, text: &str, each: Rules<'_>) -> Result<(), Refusal> {
     match syntax {
         Syntax::Plain => {
@@ -264,12 +262,12 @@ fn leads_nowhere(address: IpAddr) -> bool {
     address.is_unspecified() || address.is_loopback()
 }
 
-/// Refuses what stands for a name and is none: an address, which a resolver is never asked for by name, or a
-/// wildcard.
+/// Refuses what stands for a name and is none: an address, which a resolver is never asked for by name, a
+/// wildcard, or a dot in front, which the normaliser takes for one.
 fn check_name(text: &str) -> Result<(), Refusal> {
     if text.contains('*') {
         Err(Refusal::Wildcard)
-    } else if text.parse::<IpAddr>().is_ok() {
+    } else if text.starts_with('.') || text.parse::<IpAddr>().is_ok() {
         Err(Refusal::NotName)
     } else {
         Ok(())

@@ -37,6 +37,9 @@ enum Trigger {
     Net(String),
 }
 
+/// What a record is about, and what is to be done or why it is not.
+type Read = (Trigger, Result<Effect, Refusal>);
+
 impl Zone {
     /// Reads the next line.
     pub fn line(&mut self, number: u32, raw: &[u8], emit: Emit<'_>) {
@@ -65,25 +68,25 @@ impl Zone {
         }
     }
 
-    fn tell(
-        &self,
-        record: &str,
-        result: Result<Option<(Trigger, Effect)>, Refusal>,
-        emit: Emit<'_>,
-    ) {
+    fn tell(&self, record: &str, result: Result<Option<Read>, Refusal>, emit: Emit<'_>) {
         let text = record.trim_ascii();
         match result {
             Ok(None) => {}
-            Ok(Some((trigger, effect))) => {
+            Ok(Some((trigger, action))) => {
                 let (subject, scope) = match &trigger {
                     Trigger::Name(name, scope) => (name.as_str(), *scope),
                     Trigger::Net(net) => (net.as_str(), Scope::Bare),
                 };
+                // What is answered otherwise is open for the list, whatever stands above it.
+                let effect = action.unwrap_or(Effect::Exception(Reach::Nothing));
                 let rule = Rule {
                     effect,
                     ..Rule::entry(subject, scope)
                 };
                 emit(self.first, text, Ok(rule));
+                if let Err(refusal) = action {
+                    emit(self.first, text, Err(refusal));
+                }
             }
             Err(refusal) => emit(self.first, text, Err(refusal)),
         }
@@ -116,7 +119,7 @@ impl Zone {
     }
 
     /// What a whole record means; `None` if it is no rule.
-    fn read(&mut self, record: &str) -> Result<Option<(Trigger, Effect)>, Refusal> {
+    fn read(&mut self, record: &str) -> Result<Option<Read>, Refusal> {
         if record.trim_ascii().is_empty() {
             return Ok(None);
         }
@@ -149,7 +152,7 @@ impl Zone {
             return Ok(None);
         }
         let trigger = trigger(&labels(&owner, apex)?)?;
-        Ok(Some((trigger, action(&data)?)))
+        Ok(Some((trigger, action(&data))))
     }
 
     fn origin(&self) -> Result<Name, Refusal> {

@@ -41,8 +41,8 @@ pub fn names(file: &Path) -> Result<Vec<String>, Problem> {
 /// The destinations of a configuration file; `wanted` says of which the lists are looked for.
 ///
 /// # Errors
-/// The file cannot be read; by line: a list of a wanted destination is not there or lies outside `dbhome`, a wanted destination holds for a part
-/// of the time only, or has a line that is not known.
+/// The file cannot be read; by line: a list of a wanted destination is not there or lies outside `dbhome`, a
+/// wanted destination holds for a part of the time only, or has a line that is not known.
 pub fn destinations(
     file: &Path,
     wanted: impl Fn(&str) -> bool,

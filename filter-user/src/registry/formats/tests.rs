@@ -1,5 +1,6 @@
 //! Made-up lists in the shape of the known ones (`tests/data/registries`), with all that is kept and refused of
-//! them, as it stands in the `.golden` file beside each.
+//! them, as it stands in the `.golden` file beside each. `SCHOOLGATE_GOLDEN=1` writes these anew, to be read before
+//! they are committed.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -307,6 +308,17 @@ fn e2guardian_lists_that_cannot_be_applied_are_told_by_file_and_line() {
         assert!(told.contains(wanted), "{wanted} in\n{told}");
     }
     assert_eq!(problems.len(), 5, "{told}");
+}
+
+#[test]
+fn e2guardian_lists_of_what_is_allowed_are_not_blocked() {
+    let lists = "sets = [\"example.group/exceptionsitelist\", \"greyurllist\"]";
+    let problems = sources("e2guardian", "e2guardian/lists", lists).unwrap_err();
+    let told = |at: usize| (problems[at].line, problems[at].what.as_str());
+    let allowed = "is a list of what is allowed, in a registry that blocks";
+    let first = format!("example.group/exceptionsitelist {allowed}");
+    assert_eq!(told(0), (1, first.as_str()));
+    assert_eq!(told(1), (1, format!("greyurllist {allowed}").as_str()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Rule, Rules, Scope, check_name, leads_nowhere, without_comment};
+use super::{Effect, Reach, Rule, Rules, Scope, check_name, leads_nowhere, without_comment};
 use crate::normalise::Refusal;
 
 /// The rules of a line.
@@ -32,9 +32,13 @@ fn zone(value: &str, each: Rules<'_>) -> Result<(), Refusal> {
     let (Some(name), Some(kind), None) = (words.next(), words.next(), words.next()) else {
         return Err(Refusal::Syntax);
     };
+    // Types without "always" answer from the data of the zone, where there is some.
+    let yields = matches!(kind, "refuse" | "deny" | "static" | "inform_deny");
     let scope = match kind {
-        "always_nxdomain" | "always_null" | "always_nodata" | "always_refuse" | "always_deny"
-        | "refuse" | "deny" | "static" | "inform_deny" => Scope::Bare,
+        "always_nxdomain" | "always_null" | "always_nodata" | "always_refuse" | "always_deny" => {
+            Scope::Bare
+        }
+        _ if yields => Scope::Bare,
         // Every name below is answered with the data of the zone's own name: a block where that is one.
         "redirect" => Scope::Below,
         "block_a" => return Err(Refusal::RecordTypes),
@@ -49,7 +53,10 @@ fn zone(value: &str, each: Rules<'_>) -> Result<(), Refusal> {
         _ => return Err(Refusal::Syntax),
     };
     checked(name)?;
-    each(Rule::entry(name, scope));
+    each(Rule {
+        yields,
+        ..Rule::entry(name, scope)
+    });
     Ok(())
 }
 
@@ -66,10 +73,15 @@ fn data(value: &str, each: Rules<'_>) -> Result<(), Refusal> {
     };
     let is_address = kind.eq_ignore_ascii_case("A") || kind.eq_ignore_ascii_case("AAAA");
     let nowhere = target.parse::<IpAddr>().is_ok_and(leads_nowhere);
+    checked(name)?;
     if !is_address || !nowhere {
+        let effect = Effect::Exception(Reach::Above);
+        each(Rule {
+            effect,
+            ..Rule::entry(name, Scope::Exact)
+        });
         return Err(Refusal::Rewrite);
     }
-    checked(name)?;
     each(Rule::entry(name, Scope::Exact));
     Ok(())
 }

@@ -24,7 +24,10 @@ pub struct Wanted {
 
 impl Wanted {
     fn takes(&self, line: &Line<'_>) -> bool {
-        let has = |wanted: &String| line.attributes().any(|known| known == wanted.as_str());
+        let has = |wanted: &String| {
+            line.attributes()
+                .any(|known| known.eq_ignore_ascii_case(wanted))
+        };
         let affiliated = self
             .affiliated
             .as_ref()
