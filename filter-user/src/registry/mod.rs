@@ -199,6 +199,14 @@ impl Source {
         nets.filter(|record| self.in_force(record.line))
     }
 
+    /// Number of its URLs in force whose path no network sees.
+    #[must_use]
+    pub fn hidden_urls(&self) -> usize {
+        let contents = self.file.contents.as_ref();
+        let urls = contents.map_or(&[][..], Contents::hidden).iter();
+        urls.filter(|record| self.in_force(**record)).count()
+    }
+
     /// The records in force with this key.
     #[must_use]
     pub fn with_key(&self, key: u64) -> Vec<Record> {

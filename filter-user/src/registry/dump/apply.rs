@@ -92,7 +92,7 @@ impl Applied {
 pub(super) struct Keeper<'a> {
     reader: Reader<'a>,
     xml: Xml,
-    hidden: u64,
+    hidden: Vec<u32>,
 }
 
 impl<'a> Keeper<'a> {
@@ -100,7 +100,7 @@ impl<'a> Keeper<'a> {
         Keeper {
             reader: Reader::new(reading),
             xml,
-            hidden: 0,
+            hidden: Vec::new(),
         }
     }
 
@@ -149,7 +149,7 @@ impl<'a> Keeper<'a> {
         let guards = self.reader.reading.guards;
         let read = match normalise::field(value, accept, guards) {
             Err(Refusal::NotHttp) => {
-                self.hidden += 1;
+                self.hidden.push(id);
                 if self.xml.hidden == Hidden::Skip {
                     return;
                 }
