@@ -105,7 +105,7 @@ pub fn load(
             Err(problem) => problems.push(problem),
         }
     }
-    notes.extend(sources.iter().filter_map(hidden));
+    notes.extend(hidden(config, &sources));
     let summaries = summarise(config, &sources, &fresh);
     if problems.is_empty() {
         for (registry, summary) in config.registries.iter().zip(&summaries) {
@@ -192,23 +192,31 @@ fn part(spec: &Spec, categories: u64, file: Arc<FileRecords>) -> Source {
     Source { spec, file, mask }
 }
 
-/// What became of a register's URLs whose path no network sees.
-fn hidden(source: &Source) -> Option<Problem> {
-    let count = source.file.contents.as_ref()?.hidden;
-    let by_host = source.file.xml()?.hidden == Hidden::Host;
-    let (became, remedy) = if by_host {
-        (
-            "applied to the whole of their hosts",
-            "https_urls = \"skip\" leaves them out",
-        )
-    } else {
-        (
-            "left out",
-            "https_urls = \"host\" applies them to the whole of their hosts",
-        )
-    };
-    let what = format!("{count} URLs whose path no network sees, as of https, are {became}");
-    (count > 0).then(|| Problem::of_file(&source.spec.reading.path, what, remedy))
+/// What became of the URLs of dumps whose path no network sees.
+fn hidden(config: &Config, sources: &[Source]) -> Vec<Problem> {
+    let mut counts = vec![0usize; config.registries.len()];
+    for source in sources {
+        if let Some(count) = counts.get_mut(source.spec.registry) {
+            *count += source.hidden_urls();
+        }
+    }
+    let registries = config.registries.iter().zip(counts);
+    let told = registries.filter(|(_, count)| *count > 0);
+    told.map(|(registry, count)| {
+        let (became, remedy) = match registry.hidden_urls {
+            Hidden::Host => (
+                "applied to the whole of their hosts",
+                "https_urls = \"skip\" leaves them out",
+            ),
+            Hidden::Skip => (
+                "left out",
+                "https_urls = \"host\" applies them to the whole of their hosts",
+            ),
+        };
+        let what = format!("{count} URLs whose path no network sees, as of https, are {became}");
+        Problem::of_file(&registry.path, what, remedy)
+    })
+    .collect()
 }
 
 /// Reads a file: one source, or one for each set of categories where its records have their own. `sink` is told

@@ -149,11 +149,6 @@ impl FileRecords {
             contents: None,
         }
     }
-
-    /// How a register in XML was read.
-    fn xml(&self) -> Option<Xml> {
-        self.reading.syntax.xml()
-    }
 }
 
 /// Rejected lines that are kept with their reason.
@@ -232,6 +227,14 @@ impl Source {
     pub fn nets(&self) -> impl Iterator<Item = &NetRecord> {
         let nets = self.file.nets.iter();
         nets.filter(|record| self.in_force(record.line))
+    }
+
+    /// Number of its URLs in force whose path no network sees.
+    #[must_use]
+    pub fn hidden_urls(&self) -> usize {
+        let contents = self.file.contents.as_ref();
+        let urls = contents.map_or(&[][..], Contents::hidden).iter();
+        urls.filter(|record| self.in_force(**record)).count()
     }
 
     /// The records in force with this key.

@@ -93,7 +93,7 @@ pub(super) struct Gatherer<'a, 's> {
     keeper: Keeper<'a>,
     rejects: Rejects<'s>,
     xml: Xml,
-    hidden: u64,
+    hidden: Vec<u32>,
 }
 
 impl<'a, 's> Gatherer<'a, 's> {
@@ -104,7 +104,7 @@ impl<'a, 's> Gatherer<'a, 's> {
             keeper: Keeper::new(reading),
             rejects: Rejects::new(&reading.path, sink),
             xml,
-            hidden: 0,
+            hidden: Vec::new(),
         }
     }
 
@@ -153,7 +153,7 @@ impl<'a, 's> Gatherer<'a, 's> {
         let guards = self.reading.guards;
         let read = match normalise::field(value, accept, guards) {
             Err(Refusal::NotHttp) => {
-                self.hidden += 1;
+                self.hidden.push(id);
                 if self.xml.hidden == Hidden::Skip {
                     return;
                 }

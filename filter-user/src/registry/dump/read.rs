@@ -143,7 +143,7 @@ fn whole(blocks: Ahead, shape: Shape, keeper: &mut Gatherer<'_, '_>) -> Result<C
     deleted.sort_unstable();
     Ok(Contents {
         updated,
-        hidden: 0,
+        hidden: Vec::new(),
         ids: places.iter().map(|(id, _)| *id).collect(),
         places: places.iter().map(|(_, at)| *at).collect(),
         deleted,
