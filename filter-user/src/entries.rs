@@ -13,10 +13,20 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{Compiled, nets_around, of_address, tiers_of};
 use crate::config::{Config, Tier};
 use crate::numbers::Numbers;
-use crate::registry::dump::look_up;
-use crate::registry::{
-    self, RECORD_ADDRESS, RECORD_BY_HOST, RECORD_SUFFIX, RECORD_URLS, Source, lines,
-};
+use crate::registry::{self, RECORD_ADDRESS, RECORD_SUFFIX, RECORD_URLS, Source, Wanted, shown};
+
+/// Who decided that an entry is listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Id of the record.
+    pub record: String,
+    /// Day of the decision, as the registry has it.
+    pub date: String,
+    /// Its number.
+    pub number: String,
+    /// Who decided.
+    pub body: String,
+}
 
 /// Where an entry stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,21 +45,9 @@ pub struct Origin {
     pub suffix: bool,
     /// Its categories.
     pub categories: Vec<String>,
-    /// By whose decision it is listed, where the register says so.
+    /// The decision behind it, where its registry has one and the file has not changed.
+    #[serde(default)]
     pub decision: Option<Decision>,
-}
-
-/// The decision behind an entry, as its register has it; what it does not have is empty.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decision {
-    /// Number of the register's record.
-    pub record: String,
-    /// Date of the decision.
-    pub date: String,
-    /// Number of the decision.
-    pub number: String,
-    /// Who decided.
-    pub body: String,
 }
 
 /// Everything that is needed to find an entry.
@@ -110,7 +108,9 @@ impl Book<'_> {
                 let suffix = record.flags & RECORD_SUFFIX != 0;
                 let entry = record.flags & RECORD_URLS == 0;
                 if entry && (suffix || !suffix_only) {
-                    hits.push(self.hit(source, record.line, record.flags));
+                    let address = record.flags & RECORD_ADDRESS != 0;
+                    let wanted = Wanted::Key(key);
+                    hits.push(self.hit(source, record.line, wanted, suffix, address));
                 }
             }
         }
@@ -122,9 +122,10 @@ impl Book<'_> {
     pub fn of_net(&self, net: IpNet) -> Vec<Hit> {
         let mut hits = Vec::new();
         for source in self.sources {
-            hits.extend(source.with_net(net).map(|record| Hit {
+            let found = source.with_net(net);
+            hits.extend(found.map(|record| Hit {
                 net: Some(net),
-                ..self.hit(source, record.line, RECORD_ADDRESS)
+                ..self.hit(source, record.line, Wanted::Net(net), false, true)
             }));
         }
         hits
@@ -179,10 +180,20 @@ impl Book<'_> {
         })
     }
 
-    /// `flags`: `RECORD_*` bits of the entry.
-    fn hit(&self, source: &Source, line: u32, flags: u32) -> Hit {
-        let path = &source.file.reading.path;
-        let (text, decision) = self.read_again(source, line, flags);
+    /// The decision behind an entry, where one seek in its file finds it.
+    #[must_use]
+    pub fn decision(&self, origin: &Origin) -> Option<Decision> {
+        let mut sources = self.sources.iter();
+        let source = sources.find(|source| source.file.reading.path == origin.file)?;
+        registry::decision(source, origin.line)
+    }
+
+    fn hit(&self, source: &Source, line: u32, wanted: Wanted, suffix: bool, address: bool) -> Hit {
+        let (text, decision) = if self.with_text {
+            shown(source, line, wanted)
+        } else {
+            (None, None)
+        };
         let categories = match source.spec.tier {
             Tier::Local | Tier::EncryptedDns | Tier::Ech => Vec::new(),
             _ => self.config.categories.labels(source.spec.categories),
@@ -191,71 +202,17 @@ impl Book<'_> {
         let origin = Origin {
             list: source.spec.name.clone(),
             tier: source.spec.tier.label().to_owned(),
-            file: path.clone(),
+            file: source.file.reading.path.clone(),
             line,
             text,
-            suffix: flags & RECORD_SUFFIX != 0,
+            suffix,
             categories,
             decision,
         };
         Hit {
             net: None,
             origin,
-            tiers: if flags & RECORD_ADDRESS != 0 {
-                of_address(tiers)
-            } else {
-                tiers
-            },
+            tiers: if address { of_address(tiers) } else { tiers },
         }
     }
-
-    /// What stands in the file, if it has not changed.
-    fn read_again(
-        &self,
-        source: &Source,
-        line: u32,
-        flags: u32,
-    ) -> (Option<String>, Option<Decision>) {
-        if !self.with_text || !untouched(source) {
-            return (None, None);
-        }
-        let path = &source.file.reading.path;
-        let Some(contents) = &source.file.contents else {
-            return (lines::line_of(path, line).ok().flatten(), None);
-        };
-        let Some(shown) = look_up(path, contents, line, true) else {
-            return (None, None);
-        };
-        let note = if flags & RECORD_BY_HOST != 0 {
-            ": https URL applied as its whole host"
-        } else {
-            ""
-        };
-        let text = format!("{}{note}", shown.text);
-        (Some(text), decided(source).then_some(shown.decision))
-    }
-
-    /// The decision behind an entry, where one seek finds it: not in an archive.
-    #[must_use]
-    pub fn decision(&self, origin: &Origin) -> Option<Decision> {
-        let mut sources = self.sources.iter();
-        let source = sources.find(|source| source.file.reading.path == origin.file)?;
-        let contents = source.file.contents.as_ref()?;
-        if !decided(source) || !untouched(source) {
-            return None;
-        }
-        look_up(&origin.file, contents, origin.line, false).map(|shown| shown.decision)
-    }
-}
-
-/// Whether a file is what it was when it was read.
-fn untouched(source: &Source) -> bool {
-    let now = registry::stamp(&source.file.reading.path);
-    now.is_ok_and(|now| now == source.file.stamp)
-}
-
-/// Whether somebody's decision is behind each record of a register.
-fn decided(source: &Source) -> bool {
-    let xml = source.spec.reading.xml;
-    xml.is_some_and(|xml| xml.shape.has_decisions())
 }

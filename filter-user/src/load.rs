@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::categories::UNLAWFUL;
-use crate::compile::{Compiled, Input, compile, safe_forms};
+use crate::compile::{Compiled, Input, Rejected, compile, safe_forms};
 use crate::config::{Config, Format, Registry, Tier};
 use crate::desired::InterfaceRow;
 use crate::entries::Book;
@@ -114,15 +114,7 @@ impl Everything {
         started: Instant,
     ) -> Everything {
         let mut notes = loaded.notes;
-        notes.extend(compiled.rejected.iter().map(|rejected| {
-            let what = format!("{} holds {}: not applied", rejected.net, rejected.holds);
-            Problem::at(
-                &rejected.file,
-                rejected.line,
-                what,
-                "list narrower prefixes",
-            )
-        }));
+        notes.extend(compiled.rejected.iter().map(holds));
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Everything {
             config,
@@ -175,6 +167,18 @@ impl Everything {
     }
 }
 
+/// A prefix that is not applied, as a problem of its line.
+#[must_use]
+pub fn holds(rejected: &Rejected) -> Problem {
+    let what = format!("{} holds {}: not applied", rejected.net, rejected.holds);
+    Problem::at(
+        &rejected.file,
+        rejected.line,
+        what,
+        "list narrower prefixes",
+    )
+}
+
 /// Reads and compiles for a command that runs without the daemon: no interfaces, nothing before.
 ///
 /// # Errors
@@ -202,6 +206,7 @@ pub fn block_list(list: &Path, progress: Progress) -> Result<Everything, Vec<Pro
         tier: Tier::Unified,
         format: Format::Mixed,
         path: list.to_path_buf(),
+        sets: Vec::new(),
         bare_is_suffix: false,
         categories: config.categories.bit(UNLAWFUL).unwrap_or(1),
         directories: Vec::new(),

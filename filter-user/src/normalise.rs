@@ -1,15 +1,21 @@
 //! One normaliser for the lines of every list format: a line in, a canonical subject or the reason
 //! why it is refused out.
 
-mod field;
-mod tidy;
-
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net};
+
+mod field;
+mod guards;
+mod refusal;
+mod tidy;
 
 pub use field::field;
+pub use guards::{is_public, is_public_suffix};
+pub use refusal::Refusal;
+
+use guards::guard_net;
 
 /// What a list may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,83 +90,6 @@ impl Subject<'_> {
     }
 }
 
-/// Why a line is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Refusal {
-    /// Not a host name.
-    NotName,
-    /// Longer than 253 characters, or a label longer than 63.
-    NameTooLong,
-    /// A name in a list of addresses.
-    NotAddress,
-    /// A prefix in a list of names.
-    NotHere,
-    /// A URL in a list of names.
-    Url,
-    /// A URL whose path no network sees.
-    NotHttp,
-    /// Not a URL.
-    NotUrl,
-    /// A URL whose path has more parts than are kept of a request.
-    TooDeep,
-    /// A public suffix: everybody's names.
-    PublicSuffix,
-    /// A prefix too broad to be meant.
-    TooBroad,
-    /// Private, loopback, link-local, multicast or otherwise not a host of the internet.
-    NotPublic,
-    /// A prefix length beyond the address.
-    BadPrefix,
-    /// A field without a value.
-    Empty,
-}
-
-impl Refusal {
-    /// What is wrong, for a message.
-    #[must_use]
-    pub fn what(self) -> &'static str {
-        match self {
-            Refusal::NotName => "not a host name",
-            Refusal::NameTooLong => "name longer than 253 characters, or a label longer than 63",
-            Refusal::NotAddress => "not an address or prefix, in a list of addresses",
-            Refusal::NotHere => "prefix in a list of names",
-            Refusal::Url => "URL in a list of names",
-            Refusal::NotHttp => "URL of another scheme than http: its path is not seen",
-            Refusal::NotUrl => "not a host and path",
-            Refusal::TooDeep => "everything below a path of more than 14 parts",
-            Refusal::PublicSuffix => "public suffix, under which everybody registers names",
-            Refusal::TooBroad => "prefix broader than IPv4 /8 or IPv6 /24",
-            Refusal::NotPublic => "private, loopback, link-local, multicast or reserved addresses",
-            Refusal::BadPrefix => "prefix length does not fit the address",
-            Refusal::Empty => "empty",
-        }
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Refusal::NotName
-            | Refusal::NameTooLong
-            | Refusal::BadPrefix
-            | Refusal::Empty
-            | Refusal::NotUrl
-            | Refusal::TooDeep => "correct or remove the line",
-            Refusal::NotAddress => "move it to a registry of format \"domains\"",
-            Refusal::NotHere => "move it to a registry of format \"addresses\" or \"mixed\"",
-            Refusal::Url => {
-                "move it to a registry of format \"urls\" or \"mixed\", or list the host, if all of it is meant"
-            }
-            Refusal::NotHttp => "list the host, if all of it is meant",
-            Refusal::PublicSuffix => "list the names that are meant",
-            Refusal::TooBroad => "list the narrower prefixes that are meant",
-            Refusal::NotPublic => {
-                "remove the line: such addresses are never filtered by a registry"
-            }
-        }
-    }
-}
-
 /// Reads a line: `Ok(None)` for an empty line or a comment.
 ///
 /// # Errors
@@ -171,32 +100,35 @@ pub fn line(raw: &[u8], accept: Accept, guards: Guards) -> Result<Option<Subject
         return Ok(None);
     }
     let Ok(text) = std::str::from_utf8(text) else {
-        return Err(Refusal::NotName);
+        return Err(Refusal::NotUtf8);
     };
+    subject(text, accept, guards).map(Some)
+}
+
+/// The subject that a text without white space around it names: what every format has in common.
+///
+/// # Errors
+/// The reason why it is none that may be loaded.
+pub fn subject(text: &str, accept: Accept, guards: Guards) -> Result<Subject<'_>, Refusal> {
+    let subject = unguarded(text, accept)?;
+    if guards.breadth {
+        guard_net(&subject)?;
+    }
+    Ok(subject)
+}
+
+fn unguarded(text: &str, accept: Accept) -> Result<Subject<'_>, Refusal> {
     if accept == Accept::Urls {
-        return url(text).map(Some);
+        return url(text);
     }
-    if let Some(subject) = address(text)? {
-        if guards.breadth {
-            guard_net(&subject)?;
-        }
-        let net_among_names = accept == Accept::Names && matches!(subject, Subject::Net(_));
-        return if net_among_names {
-            Err(Refusal::NotHere)
-        } else {
-            Ok(Some(subject))
-        };
+    match (address(text)?, accept) {
+        (Some(Subject::Net(_)), Accept::Names) => Err(Refusal::NotHere),
+        (Some(subject), _) => Ok(subject),
+        (None, Accept::Addresses) => Err(Refusal::NotAddress),
+        (None, Accept::Mixed) if text.contains('/') => url(text),
+        (None, _) if text.contains('/') => Err(Refusal::Url),
+        (None, _) => name(text),
     }
-    if accept == Accept::Addresses {
-        return Err(Refusal::NotAddress);
-    }
-    if text.contains('/') {
-        return match accept {
-            Accept::Mixed => url(text).map(Some),
-            _ => Err(Refusal::Url),
-        };
-    }
-    name(text).map(Some)
 }
 
 /// `http://HOST[:PORT]/PATH[?QUERY][*]`, or the same without the scheme. The port is of no account, and
@@ -253,7 +185,7 @@ fn tidy_url(text: &str) -> Result<Subject<'_>, Refusal> {
 }
 
 /// Without byte-order mark, comment and white space.
-fn strip(raw: &[u8]) -> &[u8] {
+pub(crate) fn strip(raw: &[u8]) -> &[u8] {
     let text = raw
         .strip_prefix(b"\xef\xbb\xbf")
         .unwrap_or(raw)
@@ -310,72 +242,6 @@ fn canonical_net(net: IpNet) -> Subject<'static> {
         return Subject::Net(IpNet::V4(v4));
     }
     Subject::Net(net)
-}
-
-/// Address space that no registry may block: it is nobody's on the internet, or everybody's at home.
-const NOT_PUBLIC_V4: &[(u32, u8)] = &[
-    (0x0000_0000, 8),  // this network, RFC 791
-    (0x0a00_0000, 8),  // private, RFC 1918
-    (0x6440_0000, 10), // shared, RFC 6598
-    (0x7f00_0000, 8),  // loopback
-    (0xa9fe_0000, 16), // link-local, RFC 3927
-    (0xac10_0000, 12), // private, RFC 1918
-    (0xc0a8_0000, 16), // private, RFC 1918
-    (0xe000_0000, 3),  // multicast, reserved, broadcast
-];
-
-/// The same for IPv6.
-const NOT_PUBLIC_V6: &[(u128, u8)] = &[
-    (0, 96),                // unspecified, loopback, RFC 4291 section 2.5
-    (0xfc00 << 112, 7),     // unique local, RFC 4193
-    (0xfe80 << 112, 10),    // link-local
-    (0xff00 << 112, 8),     // multicast
-    (0xffff_0000_0000, 96), // mapped IPv4
-];
-
-/// Shortest prefixes that a registry may hold.
-const NET4_SHORTEST: u8 = 8;
-const NET6_SHORTEST: u8 = 24;
-
-fn guard_net(subject: &Subject<'_>) -> Result<(), Refusal> {
-    let net = match subject {
-        Subject::Address(host) => IpNet::from(*host),
-        Subject::Net(net) => *net,
-        Subject::Name { .. } | Subject::Url { .. } => return Ok(()),
-    };
-    let (shortest, overlaps) = match net {
-        IpNet::V4(v4) => (
-            NET4_SHORTEST,
-            NOT_PUBLIC_V4.iter().any(|special| meets4(&v4, *special)),
-        ),
-        IpNet::V6(v6) => (
-            NET6_SHORTEST,
-            NOT_PUBLIC_V6.iter().any(|special| meets6(&v6, *special)),
-        ),
-    };
-    if net.prefix_len() < shortest {
-        Err(Refusal::TooBroad)
-    } else if overlaps {
-        Err(Refusal::NotPublic)
-    } else {
-        Ok(())
-    }
-}
-
-fn meets4(net: &Ipv4Net, (base, length): (u32, u8)) -> bool {
-    let shared = length.min(net.prefix_len());
-    (u32::from(net.addr()) ^ base).leading_zeros() >= u32::from(shared)
-}
-
-fn meets6(net: &Ipv6Net, (base, length): (u128, u8)) -> bool {
-    let shared = length.min(net.prefix_len());
-    (u128::from(net.addr()) ^ base).leading_zeros() >= u32::from(shared)
-}
-
-/// Whether `address` is one that a registry may hold.
-#[must_use]
-pub fn is_public(address: IpAddr) -> bool {
-    guard_net(&Subject::Address(address)).is_ok()
 }
 
 /// A host name, with `*.` or `.` in front for a suffix.
@@ -437,20 +303,6 @@ fn check_labels(name: &str) -> Result<(), Refusal> {
     } else {
         Ok(())
     }
-}
-
-/// Whether all of `name` is a suffix under which anybody may register names. Suffixes that private
-/// owners offer (hosting services) do not count: a registry may mean such a service as a whole.
-#[must_use]
-pub fn is_public_suffix(name: &str) -> bool {
-    use psl::Psl as _;
-    if !name.contains('.') {
-        return true;
-    }
-    let Some(suffix) = psl::List.suffix(name.as_bytes()) else {
-        return false;
-    };
-    suffix.as_bytes().len() == name.len() && suffix.typ() == Some(psl::Type::Icann)
 }
 
 #[cfg(test)]

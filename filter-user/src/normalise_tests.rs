@@ -145,6 +145,21 @@ fn refused_lines_say_why() {
         ("fe80::1", Accept::Mixed, Refusal::NotPublic),
         ("fd00::/48", Accept::Mixed, Refusal::NotPublic),
         ("ff02::1", Accept::Mixed, Refusal::NotPublic),
+        ("0.0.0.0/8", Accept::Addresses, Refusal::NotPublic),
+        ("100.64.0.0/10", Accept::Addresses, Refusal::NotPublic),
+        ("192.0.0.8", Accept::Addresses, Refusal::NotPublic),
+        ("192.0.0.0/16", Accept::Addresses, Refusal::NotPublic),
+        ("198.19.0.0/16", Accept::Addresses, Refusal::NotPublic),
+        ("240.0.0.0/8", Accept::Addresses, Refusal::NotPublic),
+        ("64:ff9b::/96", Accept::Addresses, Refusal::NotPublic),
+        ("64:ff9b::cb00:7105", Accept::Addresses, Refusal::NotPublic),
+        ("64:ff9b:1::/48", Accept::Addresses, Refusal::NotPublic),
+        ("100::/64", Accept::Addresses, Refusal::NotPublic),
+        ("fec0::1", Accept::Addresses, Refusal::NotPublic),
+        ("::203.0.113.5", Accept::Addresses, Refusal::NotPublic),
+        ("::ffff:10.0.0.1", Accept::Addresses, Refusal::NotPublic),
+        ("::ffff:10.0.0.0/104", Accept::Addresses, Refusal::NotPublic),
+        ("http://192.168.1.1/admin", Accept::Urls, Refusal::NotPublic),
     ];
     for (text, accept, refusal) in table {
         assert_eq!(read(text, *accept), Err(*refusal), "{text:?}");
@@ -155,7 +170,7 @@ fn refused_lines_say_why() {
 fn bytes_that_are_no_text_are_refused_and_do_not_stop_the_reader() {
     assert_eq!(
         line(b"\xcf\xee\xf0\xed.example", Accept::Mixed, Guards::ALL),
-        Err(Refusal::NotName)
+        Err(Refusal::NotUtf8)
     );
 }
 

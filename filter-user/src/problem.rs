@@ -55,12 +55,19 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// The nearest of `known` to what was typed, if it is near enough to be meant.
+/// Bytes of a word that may be a typing error; the comparison takes time with the product of both lengths.
+const TYPED_MAX: usize = 64;
+
+/// The nearest of `known` to what was typed, if it is near enough to be meant. Words of more than 64 bytes have none.
 #[must_use]
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if typed.len() > TYPED_MAX {
+        return None;
+    }
     let limit = typed.chars().count() / 3 + 1;
     known
         .into_iter()
+        .filter(|word| word.len() <= 2 * TYPED_MAX)
         .map(|word| (edit_distance(typed, word), word))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
@@ -104,6 +111,7 @@ mod tests {
         assert_eq!(nearest("perfixes", known), Some("prefixes"));
         assert_eq!(nearest("sied", known), Some("side"));
         assert_eq!(nearest("zzzzzz", known), None);
+        assert_eq!(nearest(&"interfaces".repeat(9), known), None);
     }
 
     #[test]

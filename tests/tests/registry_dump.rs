@@ -481,12 +481,12 @@ fn samples_of_the_published_registry_give_what_they_list() {
             counts.read,
             counts.kept,
             counts.duplicate,
-            contents.hidden,
+            contents.hidden().len() as u64,
             source.file.nets.len() as u64,
         ];
         assert_eq!(found, wanted, "{sample}");
         assert_eq!(counts.rejected, 0, "{:?}", loaded.summaries[0].rejected);
-        let note = format!("{} URLs", contents.hidden);
+        let note = format!("{} URLs", contents.hidden().len());
         assert!(
             loaded.notes[0].what.starts_with(&note),
             "{:?}",

@@ -9,6 +9,7 @@ mod check;
 mod daemon;
 mod explain;
 mod lists;
+mod registry;
 mod replay;
 
 use std::io::{self, Write};
@@ -56,6 +57,9 @@ enum Command {
     Stats(daemon::StatsArgs),
     /// Why is this name or address blocked, or not
     Explain(explain::Args),
+    /// What is loaded, and what of it is not applied
+    #[command(subcommand)]
+    Registry(registry::Args),
     /// End filtering: remove links and pins
     Detach(daemon::DetachArgs),
     /// Run a capture through the real program in this kernel and tell what each frame met
@@ -174,6 +178,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Detach(args) => daemon::detach(&args, &mut context),
         Command::Replay(args) => replay::run(&args, &mut context),
         Command::Check(args) => check::run(&args, &mut context),
+        Command::Registry(args) => registry::run(&args, &mut context),
         Command::Explain(args) => explain::run(&args, &mut context),
         Command::Categories(args) => lists::categories(&args, &mut context),
         Command::Reasons => lists::reasons(&mut context),

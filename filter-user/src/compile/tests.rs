@@ -334,7 +334,7 @@ fn quic_is_read_unless_the_profile_says_otherwise() {
 fn ways_to_hide_names_are_denied_where_a_profile_blocks_them() {
     use filter_common::abi::{POLICY_ECH_WITHHELD, POLICY_ENCRYPTED_DNS};
     let dir = TempDir::new();
-    dir.write("doh", "doh.example\n203.0.113.5\n198.18.0.0/24\n");
+    dir.write("doh", "doh.example\n203.0.113.5\n198.51.100.0/24\n");
     let of_tier = |tier: &str, format: &str, key: &str| {
         let text = format!(
             "[[registries]]\nid = \"d\"\ntier = \"{tier}\"\nformat = \"{format}\"\nsemantics = \"suffix\"\npath = \"doh\"\n\

@@ -154,6 +154,28 @@ pub enum Format {
     Dump,
     /// The register of socially significant sites, in XML.
     SocResources,
+    /// `/etc/hosts`, with addresses that lead nowhere.
+    Hosts,
+    /// DNS rules of AdGuard.
+    Adguard,
+    /// A response policy zone.
+    Rpz,
+    /// Options of dnsmasq.
+    Dnsmasq,
+    /// Options of unbound.
+    Unbound,
+    /// The same as [`Format::Addresses`].
+    Netset,
+    /// v2fly's directory of sets.
+    V2fly,
+    /// squidGuard's configuration, or the directory of its lists.
+    Squidguard,
+    /// e2guardian's directory of lists.
+    E2guardian,
+    /// extfilter's directory.
+    Extfilter,
+    /// The education registry: records with categories of their own, CSV or JSON.
+    Education,
 }
 
 impl Format {
@@ -168,6 +190,17 @@ impl Format {
             Format::Ut1 => "ut1",
             Format::Dump => "dump",
             Format::SocResources => "soc_resources",
+            Format::Hosts => "hosts",
+            Format::Adguard => "adguard",
+            Format::Rpz => "rpz",
+            Format::Dnsmasq => "dnsmasq",
+            Format::Unbound => "unbound",
+            Format::Netset => "netset",
+            Format::V2fly => "v2fly",
+            Format::Squidguard => "squidguard",
+            Format::E2guardian => "e2guardian",
+            Format::Extfilter => "extfilter",
+            Format::Education => "education",
         }
     }
 }
@@ -183,13 +216,15 @@ pub struct Registry {
     pub tier: Tier,
     /// Shape of its files.
     pub format: Format,
-    /// File, or directory for UT1.
+    /// File, or directory for formats of several files.
     pub path: PathBuf,
+    /// Parts that are loaded, for formats whose directory holds more: sets, destinations, lists.
+    pub sets: Vec<String>,
     /// Whether a bare name means everything below it too.
     pub bare_is_suffix: bool,
     /// Categories of its entries, a mask.
     pub categories: u64,
-    /// UT1: categories by directory, beside those that the categories themselves name.
+    /// UT1 and squidGuard: categories by directory or destination, beside those that the categories themselves name.
     pub directories: Vec<(String, u64)>,
     /// Rejected lines in percent above which the registry is refused.
     pub rejected_max_percent: u32,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use filter_common::abi::LOCAL_LISTS;
 
 use super::parse::{Context, category_mask, check_unique};
-use super::reader::{At, Section, one_or_more};
+use super::reader::{At, Section, Source, one_or_more};
 use super::{Format, Registry, Tier};
 use crate::categories::{SUSPICIOUS, UNLAWFUL};
 use crate::normalise::Guards;
@@ -62,30 +62,34 @@ fn registry(
     let format = section.choice(source, "format", FORMATS);
     let path = section.required(source, "path");
     let default_semantics: &[(&str, bool)] = match format {
-        Some(Format::Ut1 | Format::SocResources) => &[("suffix", true), ("exact", false)],
-        // Its records say it.
-        Some(Format::Dump) => &[("exact", false)],
+        Some(
+            Format::Ut1
+            | Format::Dnsmasq
+            | Format::Unbound
+            | Format::V2fly
+            | Format::Squidguard
+            | Format::E2guardian
+            | Format::SocResources,
+        ) => &[("suffix", true), ("exact", false)],
         _ => &[("exact", false), ("suffix", true)],
     };
     if matches!(format, Some(Format::Domains | Format::Mixed)) && !section.has("semantics") {
         let remedy = "say semantics = \"exact\" (the name alone) or \"suffix\" (all below it too)";
         source.problem(at, "[[registries]] has no semantics", remedy);
     }
+    refuse_what_files_say(source, &section, format, tier);
     let bare_is_suffix = section.choice(source, "semantics", default_semantics);
     let percent = section.number(source, "rejected_max_percent", 0..=100);
     let ids = section.strings(source, "categories");
     let categories = category_mask(context, "[[registries]] categories", &ids);
     let directories = directories(&mut section, context);
     let dump = of_dump(&mut section, context, format);
+    let sets = sets(&mut section, context, format);
     section.finish(context.source);
     let (id, tier, format, path) = (id?, tier?, format?, path?);
     if tier == Tier::Ech && format != Format::Domains {
         let remedy = "use format = \"domains\"";
         (context.source).problem(at, "[[registries]] of tier ech holds names only", remedy);
-    }
-    if format == Format::SocResources && tier != Tier::Local {
-        let what = "[[registries]] of format soc_resources lists what is allowed";
-        (context.source).problem(at, what, "use tier = \"local\"");
     }
     let categories = default_categories(context, at, tier, format, categories);
     let registry = Registry {
@@ -94,6 +98,7 @@ fn registry(
         tier,
         format,
         path: context.base.join(path.value),
+        sets,
         bare_is_suffix: bare_is_suffix?,
         categories,
         directories,
@@ -136,6 +141,43 @@ fn of_dump(
     }
 }
 
+/// What must not be said of a format whose files say it themselves.
+fn refuse_what_files_say(
+    source: &mut Source,
+    section: &Section<'_, '_>,
+    format: Option<Format>,
+    tier: Option<Tier>,
+) {
+    let education = format == Some(Format::Education);
+    let mut refuse = |wrong: bool, what: &str, remedy: &str| {
+        if wrong {
+            source.problem(section.at(), format!("[[registries]] {what}"), remedy);
+        }
+    };
+    let itself = education || matches!(format, Some(Format::Rpz | Format::Dump));
+    let remove = "remove the line";
+    refuse(
+        itself && section.has("semantics"),
+        "semantics: the file says itself what its names mean",
+        remove,
+    );
+    refuse(
+        education && section.has("categories"),
+        "categories: the file's records have their own",
+        remove,
+    );
+    refuse(
+        education && tier != Some(Tier::Nsor),
+        "of format education is of another tier",
+        "write tier = \"nsor\"",
+    );
+    refuse(
+        format == Some(Format::SocResources) && tier != Some(Tier::Local),
+        "of format soc_resources lists what is allowed",
+        "write tier = \"local\"",
+    );
+}
+
 const TIERS: &[(&str, Tier)] = &[
     ("unified", Tier::Unified),
     ("nsor", Tier::Nsor),
@@ -153,6 +195,17 @@ const FORMATS: &[(&str, Format)] = &[
     ("ut1", Format::Ut1),
     ("dump", Format::Dump),
     ("soc_resources", Format::SocResources),
+    ("hosts", Format::Hosts),
+    ("adguard", Format::Adguard),
+    ("rpz", Format::Rpz),
+    ("dnsmasq", Format::Dnsmasq),
+    ("unbound", Format::Unbound),
+    ("netset", Format::Netset),
+    ("v2fly", Format::V2fly),
+    ("squidguard", Format::Squidguard),
+    ("e2guardian", Format::E2guardian),
+    ("extfilter", Format::Extfilter),
+    ("education", Format::Education),
 ];
 
 /// An entry is in a registry only if it has a category: each tier but the education registry has one
@@ -171,7 +224,7 @@ fn default_categories(
         Tier::Unified => context.categories.bit(UNLAWFUL).unwrap_or(1),
         Tier::Suspicious => context.categories.bit(SUSPICIOUS).unwrap_or(1),
         Tier::Local | Tier::EncryptedDns | Tier::Ech => 0,
-        Tier::Nsor if format == Format::Ut1 => 0,
+        Tier::Nsor if matches!(format, Format::Ut1 | Format::Squidguard | Format::Education) => 0,
         Tier::Nsor => {
             let remedy = "add categories = [\"...\"]: a profile blocks by them";
             context
@@ -194,4 +247,28 @@ fn directories(section: &mut Section<'_, '_>, context: &mut Context<'_>) -> Vec<
         directories.push((directory.to_owned(), mask));
     }
     directories
+}
+
+/// `sets = ["category-porn", "google@ads"]`
+fn sets(
+    section: &mut Section<'_, '_>,
+    context: &mut Context<'_>,
+    format: Option<Format>,
+) -> Vec<String> {
+    let at = section.at();
+    let sets = section.strings(context.source, "sets");
+    let needed = matches!(format, Some(Format::V2fly | Format::E2guardian));
+    if needed && sets.is_empty() {
+        let remedy = "add sets = [\"...\"]: the directory holds more than is meant";
+        context
+            .source
+            .problem(at, "[[registries]] has no sets", remedy);
+    }
+    let taken = needed || matches!(format, Some(Format::Squidguard) | None);
+    if let Some(first) = sets.first().filter(|_| !taken) {
+        let what = "[[registries]] sets: this format has none";
+        let remedy = "remove the line; v2fly, squidguard and e2guardian have sets";
+        context.source.problem(first.at, what, remedy);
+    }
+    sets.into_iter().map(|set| set.value).collect()
 }

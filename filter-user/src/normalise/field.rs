@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::{Accept, Guards, Refusal, Subject, address, guard_net, name, tidy, url};
+use super::guards::guard_net;
+use super::{Accept, Guards, Refusal, Subject, address, name, tidy, url};
 
 /// Reads a field.
 ///
@@ -21,12 +22,12 @@ pub fn field(text: &str, accept: Accept, guards: Guards) -> Result<Subject<'_>, 
         return Err(Refusal::Empty);
     }
     match accept {
-        Accept::Urls => url_field(text),
+        Accept::Urls => guarded_url(text, guards),
         Accept::Names => host_field(text, guards),
         Accept::Addresses => guarded(text, guards)?.ok_or(Refusal::NotAddress),
         Accept::Mixed => match guarded(text, guards)? {
             Some(subject) => Ok(subject),
-            None if text.contains(['/', '\\']) => url_field(text),
+            None if text.contains(['/', '\\']) => guarded_url(text, guards),
             None => host_field(text, guards),
         },
     }
@@ -38,6 +39,14 @@ fn guarded(text: &str, guards: Guards) -> Result<Option<Subject<'static>>, Refus
         && guards.breadth
     {
         guard_net(subject)?;
+    }
+    Ok(subject)
+}
+
+fn guarded_url(text: &str, guards: Guards) -> Result<Subject<'_>, Refusal> {
+    let subject = url_field(text)?;
+    if guards.breadth {
+        guard_net(&subject)?;
     }
     Ok(subject)
 }

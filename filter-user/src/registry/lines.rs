@@ -3,8 +3,8 @@
 use std::io::{self, BufRead};
 
 /// Longest line that is kept: four times the longest name in the longest spelling of UTF-8. What is
-/// beyond is cut off, so that the line is refused.
-const LINE_BYTES_MAX: usize = 4096;
+/// beyond is cut off; a line of that length is refused.
+pub const LINE_BYTES_MAX: usize = 4096;
 
 /// Calls `each` with every line and its number, counted from 1, and with the bytes consumed so far.
 /// Lines end in LF or CR LF.

@@ -1,16 +1,20 @@
 //! All registries: unchanged files are taken from the state before, the others are read, and a
 //! registry that is worse than its limits is refused.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use super::dump::Hidden;
 use super::dump::deltas::follow;
 use super::progress::Progress;
-use super::{Counts, RECORD_URLS, REJECTED_SHOWN, Record, Source, Spec, read_file, specs, stamp};
+use super::{
+    Counts, FileRecords, RECORD_URLS, REJECTED_SHOWN, Record, Sink, Source, Spec, Syntax,
+    education, read_telling, specs, stamp,
+};
 use crate::config::Config;
 use crate::problem::Problem;
 
@@ -35,6 +39,9 @@ pub struct Summary {
     pub format: String,
     /// Its files.
     pub files: usize,
+    /// When the latest of its files was written, in seconds since 1970.
+    #[serde(default)]
+    pub modified: u64,
     /// Read now or unchanged.
     pub state: Freshness,
     /// Lines.
@@ -71,38 +78,34 @@ pub fn load(
     progress: Progress,
 ) -> Result<Loaded, Vec<Problem>> {
     let (specs, mut notes) = specs(config, seed)?;
-    let known: HashMap<&Path, &Source> = before
-        .iter()
-        .map(|source| (source.file.reading.path.as_path(), source))
-        .collect();
+    let mut known: Known<'_> = HashMap::new();
+    for source in before {
+        let path = source.file.reading.path.as_path();
+        known.entry(path).or_default().push(source);
+    }
     let mut problems = Vec::new();
     let mut sources = Vec::new();
     let mut fresh = vec![false; config.registries.len()];
-    let mut source_of = |spec: Spec| match unchanged(&known, &spec) {
-        Some(source) => Ok(source),
-        None => {
-            if let Some(fresh) = fresh.get_mut(spec.registry) {
-                *fresh = true;
-            }
-            read(spec, progress)
+    let mut sources_of = |spec: Spec| {
+        let same = unchanged(&known, &spec);
+        if !same.is_empty() {
+            return Ok(same);
         }
+        if let Some(fresh) = fresh.get_mut(spec.registry) {
+            *fresh = true;
+        }
+        read(spec, progress, None)
     };
+    let time = |path: &Path| known.get(path)?.iter().find_map(|source| updated(source));
     for spec in specs {
         let registry = config.registries.get(spec.registry);
         let deltas = registry.and_then(|registry| registry.deltas.as_deref());
-        let found = match (source_of(spec), deltas) {
-            (Ok(base), Some(deltas)) => {
-                let time = |path: &Path| updated(known.get(path)?);
-                follow(deltas, base, time, &mut source_of, &mut notes)
-            }
-            (found, _) => found.map(|source| vec![source]),
-        };
-        match found {
+        match with_deltas(spec, deltas, time, &mut sources_of, &mut notes) {
             Ok(found) => sources.extend(found),
             Err(problem) => problems.push(problem),
         }
     }
-    notes.extend(sources.iter().filter_map(hidden));
+    notes.extend(hidden(config, &sources));
     let summaries = summarise(config, &sources, &fresh);
     if problems.is_empty() {
         for (registry, summary) in config.registries.iter().zip(&summaries) {
@@ -120,6 +123,25 @@ pub fn load(
     }
 }
 
+/// The sources of a file, and of the deltas in a directory behind it. `time` and `sources_of` as `follow` takes
+/// them.
+pub(super) fn with_deltas(
+    spec: Spec,
+    deltas: Option<&Path>,
+    time: impl Fn(&Path) -> Option<i64>,
+    mut sources_of: impl FnMut(Spec) -> Result<Vec<Source>, Problem>,
+    notes: &mut Vec<Problem>,
+) -> Result<Vec<Source>, Problem> {
+    let mut found = sources_of(spec)?;
+    match (deltas, found.pop()) {
+        (Some(deltas), Some(base)) => follow(deltas, base, time, sources_of, notes),
+        (_, last) => {
+            found.extend(last);
+            Ok(found)
+        }
+    }
+}
+
 /// When a register that was read before was made, if its file was not touched.
 fn updated(before: &Source) -> Option<i64> {
     let now = stamp(&before.file.reading.path).ok()?;
@@ -127,43 +149,94 @@ fn updated(before: &Source) -> Option<i64> {
     contents.updated.filter(|_| now == before.file.stamp)
 }
 
-fn unchanged(known: &HashMap<&Path, &Source>, spec: &Spec) -> Option<Source> {
-    let before = known.get(spec.reading.path.as_path())?;
-    let same = before.file.reading == spec.reading
-        && stamp(&spec.reading.path).is_ok_and(|now| now == before.file.stamp);
-    same.then(|| Source {
-        spec: spec.clone(),
-        file: Arc::clone(&before.file),
-        mask: None,
-    })
-}
+/// What is in force, by path: a file may be read in several ways.
+type Known<'a> = HashMap<&'a Path, Vec<&'a Source>>;
 
-fn read(spec: Spec, progress: Progress) -> Result<Source, Problem> {
-    let file = read_file(&spec.reading, progress)?;
-    Ok(Source {
-        spec,
-        file: Arc::new(file),
-        mask: None,
-    })
-}
-
-/// What became of a register's URLs whose path no network sees.
-fn hidden(source: &Source) -> Option<Problem> {
-    let count = source.file.contents.as_ref()?.hidden;
-    let by_host = source.spec.reading.xml?.hidden == Hidden::Host;
-    let (became, remedy) = if by_host {
-        (
-            "applied to the whole of their hosts",
-            "https_urls = \"skip\" leaves them out",
-        )
-    } else {
-        (
-            "left out",
-            "https_urls = \"host\" applies them to the whole of their hosts",
-        )
+/// The sources of a file that was not touched; none if it was, or is new.
+fn unchanged(known: &Known<'_>, spec: &Spec) -> Vec<Source> {
+    let before = known.get(spec.reading.path.as_path());
+    let before = before.map_or(&[][..], Vec::as_slice).iter();
+    let same: Vec<&&Source> = before
+        .filter(|before| before.file.reading == spec.reading)
+        .collect();
+    let Some(first) = same.first() else {
+        return Vec::new();
     };
-    let what = format!("{count} URLs whose path no network sees, as of https, are {became}");
-    (count > 0).then(|| Problem::of_file(&source.spec.reading.path, what, remedy))
+    if !stamp(&spec.reading.path).is_ok_and(|now| now == first.file.stamp) {
+        return Vec::new();
+    }
+    if !spec.reading.syntax.is_divided() {
+        return vec![Source {
+            spec: spec.clone(),
+            file: Arc::clone(&first.file),
+            mask: None,
+        }];
+    }
+    // Two registries may have read the same file: each of its parts once.
+    let parts: BTreeMap<u64, &Arc<FileRecords>> = same
+        .iter()
+        .map(|source| (source.spec.categories, &source.file))
+        .collect();
+    parts
+        .into_iter()
+        .map(|(categories, file)| part(spec, categories, Arc::clone(file)))
+        .collect()
+}
+
+fn part(spec: &Spec, categories: u64, file: Arc<FileRecords>) -> Source {
+    let spec = Spec {
+        categories,
+        ..spec.clone()
+    };
+    let mask = None;
+    Source { spec, file, mask }
+}
+
+/// What became of the URLs of dumps whose path no network sees.
+fn hidden(config: &Config, sources: &[Source]) -> Vec<Problem> {
+    let mut counts = vec![0usize; config.registries.len()];
+    for source in sources {
+        if let Some(count) = counts.get_mut(source.spec.registry) {
+            *count += source.hidden_urls();
+        }
+    }
+    let registries = config.registries.iter().zip(counts);
+    let told = registries.filter(|(_, count)| *count > 0);
+    told.map(|(registry, count)| {
+        let (became, remedy) = match registry.hidden_urls {
+            Hidden::Host => (
+                "applied to the whole of their hosts",
+                "https_urls = \"skip\" leaves them out",
+            ),
+            Hidden::Skip => (
+                "left out",
+                "https_urls = \"host\" applies them to the whole of their hosts",
+            ),
+        };
+        let what = format!("{count} URLs whose path no network sees, as of https, are {became}");
+        Problem::of_file(&registry.path, what, remedy)
+    })
+    .collect()
+}
+
+/// Reads a file: one source, or one for each set of categories where its records have their own. `sink` is told
+/// every rejected line.
+///
+/// # Errors
+/// The file cannot be read as a whole.
+pub fn read(
+    spec: Spec,
+    progress: Progress,
+    sink: Option<Sink<'_>>,
+) -> Result<Vec<Source>, Problem> {
+    if let Syntax::Education(words) = &spec.reading.syntax {
+        let files = education::read(&spec.reading, words, sink)?.into_iter();
+        let parts = files.map(|(categories, file)| part(&spec, categories, Arc::new(file)));
+        return Ok(parts.collect());
+    }
+    let file = Arc::new(read_telling(&spec.reading, progress, sink)?);
+    let mask = None;
+    Ok(vec![Source { spec, file, mask }])
 }
 
 fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary> {
@@ -176,6 +249,7 @@ fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary
             tier: registry.tier.label().to_owned(),
             format: registry.format.label().to_owned(),
             files: 0,
+            modified: 0,
             state: if *fresh {
                 Freshness::Read
             } else {
@@ -185,11 +259,18 @@ fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary
             rejected: Vec::new(),
         })
         .collect();
+    let mut files = BTreeSet::new();
     for source in sources {
         let Some(summary) = summaries.get_mut(source.spec.registry) else {
             continue;
         };
-        summary.files += 1;
+        if files.insert((source.spec.registry, &source.file.reading.path)) {
+            summary.files += 1;
+        }
+        let modified = source.file.stamp.modified;
+        let modified = modified.duration_since(SystemTime::UNIX_EPOCH);
+        let modified = modified.map_or(0, |since| since.as_secs());
+        summary.modified = summary.modified.max(modified);
         summary.counts.add(&source.file.counts);
         summary.counts.kept = summary.counts.kept.saturating_sub(masked(source));
         let room = REJECTED_SHOWN.saturating_sub(summary.rejected.len());

@@ -1,9 +1,16 @@
 //! Registries: files in, sorted records with their lines and a summary out. Names are not kept: a
 //! record is a key, and the name is read again from its line when someone wants to see it.
 
+mod again;
+mod collections;
 pub mod dump;
+pub mod education;
+mod exceptions;
+pub mod formats;
+mod keep;
 pub mod lines;
 pub mod load;
+pub mod problems;
 pub mod progress;
 mod read;
 mod social;
@@ -21,8 +28,11 @@ use crate::config::Tier;
 use crate::normalise::{Accept, Guards};
 use crate::problem::Problem;
 
+pub use again::{Wanted, decision, shown};
 pub use dump::{Contents, Mask, Xml};
-pub use read::read_file;
+pub use formats::Syntax;
+pub use keep::Sink;
+pub use read::{read_file, read_telling};
 pub use spec::specs;
 
 /// `Record::flags`: the entry covers everything below the name too.
@@ -63,6 +73,8 @@ pub struct NetRecord {
 pub struct Reading {
     /// The file.
     pub path: PathBuf,
+    /// How its lines are written.
+    pub syntax: Syntax,
     /// What it may hold.
     pub accept: Accept,
     /// Whether a bare name means everything below it too.
@@ -71,8 +83,6 @@ pub struct Reading {
     pub guards: Guards,
     /// Seed of the keys.
     pub seed: u64,
-    /// How a register in XML is read; `None`: the file has lines.
-    pub xml: Option<Xml>,
 }
 
 /// A file of a registry: how to read it, and what its entries mean.
@@ -120,6 +130,27 @@ pub struct FileRecords {
     pub contents: Option<Contents>,
 }
 
+impl FileRecords {
+    /// What a file held, without a rejected line.
+    fn new(
+        reading: &Reading,
+        stamp: Stamp,
+        records: Vec<Record>,
+        nets: Vec<NetRecord>,
+        counts: Counts,
+    ) -> Self {
+        FileRecords {
+            reading: reading.clone(),
+            stamp,
+            records,
+            nets,
+            counts,
+            rejected: Vec::new(),
+            contents: None,
+        }
+    }
+}
+
 /// Rejected lines that are kept with their reason.
 pub const REJECTED_SHOWN: usize = 10;
 
@@ -132,6 +163,9 @@ pub struct Counts {
     pub kept: u64,
     /// Entries that were there already.
     pub duplicate: u64,
+    /// Entries that an exception of the same list took back.
+    #[serde(default)]
+    pub cancelled: u64,
     /// Lines refused.
     pub rejected: u64,
     /// Refused lines by reason.
@@ -146,16 +180,12 @@ impl Counts {
         self.read += other.read;
         self.kept += other.kept;
         self.duplicate += other.duplicate;
+        self.cancelled += other.cancelled;
         self.rejected += other.rejected;
         self.milliseconds += other.milliseconds;
         for (reason, count) in &other.reasons {
             *self.reasons.entry(reason.clone()).or_default() += count;
         }
-    }
-
-    fn refuse(&mut self, why: &str) {
-        self.rejected += 1;
-        *self.reasons.entry(why.to_owned()).or_default() += 1;
     }
 
     fn took(&mut self, time: Duration) {
@@ -165,7 +195,7 @@ impl Counts {
     /// Rejected lines in percent, rounded up.
     #[must_use]
     pub fn rejected_percent(&self) -> u64 {
-        let lines = self.kept + self.duplicate + self.rejected;
+        let lines = self.kept + self.duplicate + self.cancelled + self.rejected;
         (self.rejected * 100).div_ceil(lines.max(1))
     }
 }
@@ -197,6 +227,14 @@ impl Source {
     pub fn nets(&self) -> impl Iterator<Item = &NetRecord> {
         let nets = self.file.nets.iter();
         nets.filter(|record| self.in_force(record.line))
+    }
+
+    /// Number of its URLs in force whose path no network sees.
+    #[must_use]
+    pub fn hidden_urls(&self) -> usize {
+        let contents = self.file.contents.as_ref();
+        let urls = contents.map_or(&[][..], Contents::hidden).iter();
+        urls.filter(|record| self.in_force(**record)).count()
     }
 
     /// The records in force with this key.

@@ -2,198 +2,97 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::net::IpAddr;
 use std::time::Instant;
 
-use filter_common::name::name_key;
-use filter_common::url::{path_hash, url_key};
-
-use super::progress::Progress;
-use super::{
-    Counts, FileRecords, NetRecord, RECORD_ADDRESS, RECORD_BLOCK4, RECORD_IPV4, RECORD_SUFFIX,
-    RECORD_URLS, REJECTED_SHOWN, Reading, Record, lines, stamp,
-};
-use crate::desired::address_key;
-use crate::normalise::{self, Refusal, Subject};
+use super::formats::{Emit, Parser};
+use super::keep::{Keeper, Rejects, Sink};
+use super::progress::{Bar, Progress};
+use super::{FileRecords, Reading, lines, stamp};
 use crate::problem::Problem;
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Reads a file of names, addresses and prefixes.
+/// Reads a file of names, addresses, prefixes and URLs.
 ///
 /// # Errors
 /// The file cannot be read. Lines that cannot be read are no error: they are counted.
 pub fn read_file(reading: &Reading, progress: Progress) -> Result<FileRecords, Problem> {
-    if let Some(xml) = reading.xml {
-        return super::dump::read::read_file(reading, xml, progress);
+    read_telling(reading, progress, None)
+}
+
+/// The same; `sink` is told every rejected line.
+///
+/// # Errors
+/// As [`read_file`].
+pub fn read_telling(
+    reading: &Reading,
+    progress: Progress,
+    sink: Option<Sink<'_>>,
+) -> Result<FileRecords, Problem> {
+    if let Some(xml) = reading.syntax.xml() {
+        return super::dump::read::read_file(reading, xml, progress, sink);
     }
-    let path = &reading.path;
-    let failed = |error: std::io::Error| {
-        Problem::of_file(
-            path,
-            format!("cannot be read: {error}"),
-            "correct the path or the file's permissions",
-        )
-    };
     let started = Instant::now();
-    let stamp = stamp(path).map_err(failed)?;
-    let file = File::open(path).map_err(failed)?;
-    let mut reader = Reader::new(reading);
-    let bar = progress.start(path, stamp.size);
+    let stamp = stamp(&reading.path).map_err(|error| unreadable(reading, &error))?;
+    let mut keeper = Keeper::new(reading);
+    let mut rejects = Rejects::new(&reading.path, sink);
+    let mut last = 0;
+    let bar = progress.start(&reading.path, stamp.size);
+    pass(reading, &bar, &mut |line, text, told| {
+        if line != last {
+            rejects.counts.read += 1;
+            last = line;
+        }
+        let (subject, kept) = match told {
+            Ok(rule) => (rule.subject, keeper.rule(line, &rule)),
+            Err(refusal) => (text, Err(refusal)),
+        };
+        if let Err(refusal) = kept {
+            rejects.refuse(line, subject, refusal);
+        }
+    })?;
+    if keeper.has_exceptions() {
+        keeper.start_over();
+        pass(reading, &bar, &mut |line, _, told| {
+            // What is wrong with a line was told above.
+            let _ = told.and_then(|rule| keeper.rule(line, &rule));
+        })?;
+    }
+    bar.done();
+    let kept = keeper.finish(&mut rejects);
+    let mut counts = rejects.counts;
+    (counts.kept, counts.duplicate) = (kept.kept, kept.duplicate);
+    counts.cancelled = kept.cancelled;
+    counts.took(started.elapsed());
+    let mut file = FileRecords::new(reading, stamp, kept.records, kept.nets, counts);
+    file.rejected = rejects.first;
+    Ok(file)
+}
+
+/// Goes through the file once.
+fn pass(reading: &Reading, bar: &Bar, emit: Emit<'_>) -> Result<(), Problem> {
+    let failed = |error: std::io::Error| unreadable(reading, &error);
+    let file = File::open(&reading.path).map_err(failed)?;
+    let mut parser = Parser::new(&reading.syntax);
     lines::for_each(
         BufReader::with_capacity(BUFFER_BYTES, file),
         |number, line, consumed| {
             if number % 16_384 == 0 {
                 bar.at(consumed);
             }
-            reader.line(number, line);
+            parser.line(number, line, emit);
         },
     )
     .map_err(failed)?;
-    bar.done();
-    let mut records = reader.finish(stamp);
-    records.counts.took(started.elapsed());
-    Ok(records)
+    parser.finish(emit);
+    Ok(())
 }
 
-/// Gathers the entries of a file.
-pub(super) struct Reader<'a> {
-    pub(super) reading: &'a Reading,
-    records: Vec<Record>,
-    nets: Vec<NetRecord>,
-    /// Marks of hosts with URLs.
-    hosts: Vec<Record>,
-    pub(super) counts: Counts,
-    pub(super) rejected: Vec<Problem>,
-}
-
-impl<'a> Reader<'a> {
-    pub(super) fn new(reading: &'a Reading) -> Self {
-        Reader {
-            reading,
-            records: Vec::new(),
-            nets: Vec::new(),
-            hosts: Vec::new(),
-            counts: Counts::default(),
-            rejected: Vec::new(),
-        }
-    }
-
-    fn line(&mut self, line: u32, raw: &[u8]) {
-        match normalise::line(raw, self.reading.accept, self.reading.guards) {
-            Ok(None) => {}
-            Ok(Some(subject)) => {
-                self.counts.read += 1;
-                if let Err(refusal) = self.keep(line, &subject, 0) {
-                    self.refuse(line, raw, refusal);
-                }
-            }
-            Err(refusal) => {
-                self.counts.read += 1;
-                self.refuse(line, raw, refusal);
-            }
-        }
-    }
-
-    /// Takes an entry. `more`: flags that do not follow from its subject.
-    pub(super) fn keep(
-        &mut self,
-        line: u32,
-        subject: &Subject<'_>,
-        more: u32,
-    ) -> Result<(), Refusal> {
-        let seed = self.reading.seed;
-        let (key, flags) = match subject {
-            Subject::Net(net) => {
-                self.nets.push(NetRecord { net: *net, line });
-                return Ok(());
-            }
-            Subject::Address(address) => (address_key(seed, *address), address_flags(*address)),
-            Subject::Url { host, path, below } => {
-                let host = name_key(seed, host.as_bytes()).ok_or(Refusal::NotUrl)?;
-                self.hosts.push(Record {
-                    key: host,
-                    flags: RECORD_URLS,
-                    line,
-                });
-                let below = *below || self.reading.bare_is_suffix;
-                let path = if below {
-                    path.trim_end_matches('/')
-                } else {
-                    path
-                };
-                let key = url_key(host, path_hash(seed, path.as_bytes()));
-                (key, if below { RECORD_SUFFIX } else { 0 })
-            }
-            Subject::Name { name, suffix } => {
-                let suffix = *suffix || self.reading.bare_is_suffix;
-                if suffix && self.reading.guards.breadth && normalise::is_public_suffix(name) {
-                    return Err(Refusal::PublicSuffix);
-                }
-                let key = name_key(seed, name.as_bytes()).ok_or(Refusal::NotName)?;
-                (key, if suffix { RECORD_SUFFIX } else { 0 })
-            }
-        };
-        let flags = flags | more;
-        self.records.push(Record { key, flags, line });
-        Ok(())
-    }
-
-    fn refuse(&mut self, line: u32, raw: &[u8], refusal: Refusal) {
-        self.counts.refuse(refusal.what());
-        if self.rejected.len() < REJECTED_SHOWN {
-            let text: String = String::from_utf8_lossy(raw.trim_ascii())
-                .chars()
-                .take(80)
-                .collect();
-            let what = format!("\"{text}\": {}", refusal.what());
-            self.rejected.push(Problem::at(
-                &self.reading.path,
-                line,
-                what,
-                refusal.remedy(),
-            ));
-        }
-    }
-
-    pub(super) fn finish(mut self, stamp: super::Stamp) -> FileRecords {
-        // Of two records of a register that list the same, a delta may take one away.
-        let by_line = self.reading.xml.is_some();
-        let line = |line: u32| if by_line { line } else { 0 };
-        self.records.sort_unstable();
-        let before = self.records.len() + self.nets.len();
-        self.records
-            .dedup_by_key(|record| (record.key, record.flags, line(record.line)));
-        self.nets.sort_unstable();
-        self.nets
-            .dedup_by_key(|record| (record.net, line(record.line)));
-        let kept = self.records.len() + self.nets.len();
-        self.counts.kept = kept as u64;
-        self.counts.duplicate = (before - kept) as u64;
-        if !self.hosts.is_empty() {
-            self.hosts.sort_unstable();
-            self.hosts
-                .dedup_by_key(|record| (record.key, line(record.line)));
-            self.records.append(&mut self.hosts);
-            self.records.sort_unstable();
-        }
-        self.records.shrink_to_fit();
-        FileRecords {
-            reading: self.reading.clone(),
-            stamp,
-            records: self.records,
-            nets: self.nets,
-            counts: self.counts,
-            rejected: self.rejected,
-            contents: None,
-        }
-    }
-}
-
-/// `RECORD_*` bits of an address.
-pub(super) fn address_flags(address: IpAddr) -> u32 {
-    match address {
-        IpAddr::V4(v4) => RECORD_ADDRESS | RECORD_IPV4 | u32::from(v4) & RECORD_BLOCK4,
-        IpAddr::V6(_) => RECORD_ADDRESS,
-    }
+/// A file cannot be read.
+pub(super) fn unreadable(reading: &Reading, error: &std::io::Error) -> Problem {
+    Problem::of_file(
+        &reading.path,
+        format!("cannot be read: {error}"),
+        "correct the path or the file's permissions",
+    )
 }

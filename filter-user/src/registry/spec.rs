@@ -1,11 +1,12 @@
 //! From configured registries to the files that they are made of: one for a plain list, up to two a
-//! directory for the UT1 layout.
+//! directory for the UT1 layout, as many as include one another for others.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::dump::Shape;
-use super::{Reading, Spec, Xml};
+use super::education::Words;
+use super::{Reading, Spec, Syntax, Xml};
 use crate::categories::Categories;
 use crate::config::{Config, Format, Registry, Tier};
 use crate::normalise::Accept;
@@ -20,27 +21,16 @@ pub fn specs(config: &Config, seed: u64) -> Result<(Vec<Spec>, Vec<Problem>), Ve
     let mut notes = Vec::new();
     let mut problems = Vec::new();
     for (index, registry) in config.registries.iter().enumerate() {
-        let plain = |accept| plain(index, registry, accept, seed);
-        match registry.format {
-            Format::Domains => specs.push(plain(Accept::Names)),
-            Format::Addresses => specs.push(plain(Accept::Addresses)),
-            Format::Mixed => specs.push(plain(Accept::Mixed)),
-            Format::Urls => specs.push(plain(Accept::Urls)),
-            Format::Dump => specs.push(xml(index, registry, Shape::Dump, seed)),
-            Format::SocResources => specs.push(xml(index, registry, Shape::Social, seed)),
-            Format::Ut1 => {
-                let mut walk = Walk {
-                    config,
-                    index,
-                    registry,
-                    seed,
-                    notes: &mut notes,
-                };
-                match walk.specs() {
-                    Ok(found) => specs.extend(found),
-                    Err(found) => problems.extend(found),
-                }
-            }
+        let mut walk = Walk {
+            config,
+            index,
+            registry,
+            seed,
+            notes: &mut notes,
+        };
+        match walk.specs() {
+            Ok(found) => specs.extend(found),
+            Err(found) => problems.extend(found),
         }
     }
     if problems.is_empty() {
@@ -58,47 +48,87 @@ fn plain(index: usize, registry: &Registry, accept: Accept, seed: u64) -> Spec {
         categories: registry.categories,
         reading: Reading {
             path: registry.path.clone(),
+            syntax: Syntax::Plain,
             accept,
             bare_is_suffix: registry.bare_is_suffix,
             guards: registry.guards,
             seed,
-            xml: None,
         },
     }
 }
 
-fn xml(index: usize, registry: &Registry, shape: Shape, seed: u64) -> Spec {
-    let mut spec = plain(index, registry, Accept::Mixed, seed);
-    let hidden = registry.hidden_urls;
-    spec.reading.xml = Some(Xml { shape, hidden });
-    spec
-}
-
-/// The walk through one UT1 tree.
-struct Walk<'a> {
-    config: &'a Config,
-    index: usize,
-    registry: &'a Registry,
-    seed: u64,
-    notes: &'a mut Vec<Problem>,
+/// The way from one registry to its files.
+pub(super) struct Walk<'a> {
+    pub(super) config: &'a Config,
+    pub(super) index: usize,
+    pub(super) registry: &'a Registry,
+    pub(super) seed: u64,
+    pub(super) notes: &'a mut Vec<Problem>,
 }
 
 impl Walk<'_> {
     fn specs(&mut self) -> Result<Vec<Spec>, Vec<Problem>> {
-        let directories = directories(&self.registry.path).map_err(|problem| vec![problem])?;
-        let unknown = self.unknown_directories(&directories);
+        let one = |syntax, accept| {
+            let mut spec = self.plain(accept);
+            spec.reading.syntax = syntax;
+            Ok(vec![spec])
+        };
+        match self.registry.format {
+            Format::Domains => one(Syntax::Plain, Accept::Names),
+            Format::Addresses | Format::Netset => one(Syntax::Plain, Accept::Addresses),
+            Format::Mixed => one(Syntax::Plain, Accept::Mixed),
+            Format::Urls => one(Syntax::Plain, Accept::Urls),
+            Format::Hosts => one(Syntax::Hosts, Accept::Names),
+            Format::Adguard => one(Syntax::Adguard, Accept::Names),
+            Format::Rpz => one(Syntax::Rpz, Accept::Mixed),
+            Format::Dnsmasq => one(Syntax::Dnsmasq, Accept::Names),
+            Format::Unbound => one(Syntax::Unbound, Accept::Names),
+            Format::V2fly => self.v2fly(),
+            Format::E2guardian => self.e2guardian(),
+            Format::Extfilter => self.extfilter(),
+            Format::Squidguard => self.squidguard(),
+            Format::Education => {
+                let words = Words::new(&self.config.categories);
+                one(Syntax::Education(words), Accept::Mixed)
+            }
+            Format::Dump => one(self.xml(Shape::Dump), Accept::Mixed),
+            Format::SocResources => one(self.xml(Shape::Social), Accept::Mixed),
+            Format::Ut1 => {
+                let found = directories(&self.registry.path).map_err(|problem| vec![problem])?;
+                self.specs_in(&found)
+            }
+        }
+    }
+
+    fn xml(&self, shape: Shape) -> Syntax {
+        let hidden = self.registry.hidden_urls;
+        Syntax::Xml(Xml { shape, hidden })
+    }
+
+    /// The registry's path as a list.
+    pub(super) fn plain(&self, accept: Accept) -> Spec {
+        plain(self.index, self.registry, accept, self.seed)
+    }
+
+    /// The lists of a tree, a directory a category.
+    pub(super) fn specs_in(
+        &mut self,
+        directories: &BTreeMap<String, Option<PathBuf>>,
+    ) -> Result<Vec<Spec>, Vec<Problem>> {
+        let unknown = self.unknown_directories(directories);
         if !unknown.is_empty() {
             return Err(unknown);
         }
         let mut wanted: BTreeMap<PathBuf, u64> = BTreeMap::new();
-        for (name, directory) in &directories {
+        for (name, directory) in directories {
             let Some(directory) = directory else {
                 let what = format!("{name} links to a place outside the collection: not followed");
                 self.notes
                     .push(Problem::of_file(&self.registry.path, what, ""));
                 continue;
             };
-            if let Some(mask) = self.mask(name, directory) {
+            let is_alias = self.relative(directory) != *name;
+            if let Some(mask) = self.mask(name, directory, is_alias) {
                 *wanted.entry(directory.clone()).or_default() |= mask;
             }
         }
@@ -108,14 +138,19 @@ impl Walk<'_> {
             .collect())
     }
 
+    /// A path of the tree, from the registry's path.
+    pub(super) fn relative(&self, path: &Path) -> String {
+        let inside = path.strip_prefix(&self.registry.path).unwrap_or(path);
+        inside.to_string_lossy().into_owned()
+    }
+
     fn unknown_directories(&self, directories: &BTreeMap<String, Option<PathBuf>>) -> Vec<Problem> {
-        let missing = self
-            .registry
-            .directories
-            .iter()
-            .filter(|(name, _)| !directories.contains_key(name));
+        let named = self.registry.directories.iter().map(|(name, _)| name);
+        let missing = named
+            .chain(&self.registry.sets)
+            .filter(|name| !directories.contains_key(*name));
         missing
-            .map(|(name, _)| {
+            .map(|name| {
                 let what = format!(
                     "[[registries]] directories: {} has no {name}",
                     self.registry.path.display()
@@ -129,8 +164,13 @@ impl Walk<'_> {
             .collect()
     }
 
-    /// Categories of a directory; `None`: it is not loaded.
-    fn mask(&mut self, name: &str, directory: &Path) -> Option<u64> {
+    /// Categories of a directory or a destination; `None`: it is not loaded, and where it has not to be an
+    /// alias, a note says why.
+    pub(super) fn mask(&mut self, name: &str, directory: &Path, is_alias: bool) -> Option<u64> {
+        let sets = &self.registry.sets;
+        if !sets.is_empty() && !sets.iter().any(|set| set == name) {
+            return None;
+        }
         if let Some((_, mask)) = self
             .registry
             .directories
@@ -155,7 +195,6 @@ impl Walk<'_> {
             return None;
         }
         let known = built_in_mask(&self.config.categories, name) | self.registry.categories;
-        let is_alias = directory.file_name().is_some_and(|base| base != name);
         if known == 0 && !local && is_alias {
             return None;
         }
@@ -173,11 +212,7 @@ impl Walk<'_> {
 
     /// Its `domains`, and its `urls`: a host and the beginning of a path a line, without a scheme.
     fn specs_of(&mut self, directory: &Path, mask: u64) -> Vec<Spec> {
-        let base = directory
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let base = self.relative(directory);
         if directory.join("expressions").exists() {
             let what = format!("{base}/expressions: expressions are not applied");
             self.notes.push(Problem::of_file(directory, what, ""));
@@ -189,7 +224,7 @@ impl Walk<'_> {
             .filter(|(path, _)| path.exists());
         let specs: Vec<Spec> = present
             .map(|(path, accept)| {
-                let mut spec = plain(self.index, self.registry, accept, self.seed);
+                let mut spec = self.plain(accept);
                 spec.name = format!("{}/{base}", self.registry.id);
                 spec.categories = mask;
                 spec.reading.path = path;
@@ -204,7 +239,8 @@ impl Walk<'_> {
     }
 }
 
-fn built_in_mask(categories: &Categories, directory: &str) -> u64 {
+/// Categories that know a directory or destination of that name.
+pub(super) fn built_in_mask(categories: &Categories, directory: &str) -> u64 {
     categories.mask(|category| category.ut1.iter().any(|known| known == directory))
 }
 

@@ -14,9 +14,8 @@
 use super::parse::{Content, Element};
 use super::{Contents, Hidden, Shape, Xml};
 use crate::normalise::{self, Accept, Refusal, Subject};
-use crate::problem::Problem;
-use crate::registry::read::Reader;
-use crate::registry::{FileRecords, RECORD_BY_HOST, REJECTED_SHOWN, Reading, Stamp};
+use crate::registry::keep::{Keeper, Rejects, Sink};
+use crate::registry::{FileRecords, RECORD_BY_HOST, Reading, Stamp};
 
 /// What is applied of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,18 +88,23 @@ impl Applied {
 }
 
 /// Gathers what records list.
-pub(super) struct Keeper<'a> {
-    reader: Reader<'a>,
+pub(super) struct Gatherer<'a, 's> {
+    reading: &'a Reading,
+    keeper: Keeper<'a>,
+    rejects: Rejects<'s>,
     xml: Xml,
-    hidden: u64,
+    hidden: Vec<u32>,
 }
 
-impl<'a> Keeper<'a> {
-    pub(super) fn new(reading: &'a Reading, xml: Xml) -> Self {
-        Keeper {
-            reader: Reader::new(reading),
+impl<'a, 's> Gatherer<'a, 's> {
+    /// `sink` is told everything that is not applied.
+    pub(super) fn new(reading: &'a Reading, xml: Xml, sink: Option<Sink<'s>>) -> Self {
+        Gatherer {
+            reading,
+            keeper: Keeper::new(reading),
+            rejects: Rejects::new(&reading.path, sink),
             xml,
-            hidden: 0,
+            hidden: Vec::new(),
         }
     }
 
@@ -146,10 +150,10 @@ impl<'a> Keeper<'a> {
             Element::Domain => Accept::Names,
             _ => Accept::Addresses,
         };
-        let guards = self.reader.reading.guards;
+        let guards = self.reading.guards;
         let read = match normalise::field(value, accept, guards) {
             Err(Refusal::NotHttp) => {
-                self.hidden += 1;
+                self.hidden.push(id);
                 if self.xml.hidden == Hidden::Skip {
                     return;
                 }
@@ -162,9 +166,9 @@ impl<'a> Keeper<'a> {
             if let Subject::Name { suffix, .. } = &mut subject {
                 *suffix |= below;
             }
-            self.reader.keep(id, &subject, flags)
+            self.keeper.take_as(id, &subject, flags)
         });
-        self.reader.counts.read += 1;
+        self.rejects.counts.read += 1;
         if let Err(refusal) = kept {
             let value: String = value.chars().take(80).collect();
             let what = format!("record {id}, {} \"{value}\"", element.label());
@@ -174,7 +178,7 @@ impl<'a> Keeper<'a> {
 
     /// Counts something that is not applied, and keeps it as a problem.
     pub(super) fn refuse(&mut self, whose: &str, why: &str) {
-        self.reader.counts.read += 1;
+        self.rejects.counts.read += 1;
         self.note(
             whose,
             why,
@@ -183,20 +187,20 @@ impl<'a> Keeper<'a> {
     }
 
     fn note(&mut self, whose: &str, why: &str, remedy: &str) {
-        let reader = &mut self.reader;
-        reader.counts.refuse(why);
-        if reader.rejected.len() < REJECTED_SHOWN {
-            let what = format!("{whose}: {why}");
-            let path = &reader.reading.path;
-            reader.rejected.push(Problem::of_file(path, what, remedy));
-        }
+        self.rejects
+            .reject(0, why, format!("{whose}: {why}"), remedy);
     }
 
     pub(super) fn finish(self, stamp: Stamp, mut contents: Contents) -> FileRecords {
         contents.hidden = self.hidden;
-        let mut records = self.reader.finish(stamp);
-        records.contents = Some(contents);
-        records
+        let mut rejects = self.rejects;
+        let kept = self.keeper.finish(&mut rejects);
+        let mut counts = rejects.counts;
+        (counts.kept, counts.duplicate) = (kept.kept, kept.duplicate);
+        let mut file = FileRecords::new(self.reading, stamp, kept.records, kept.nets, counts);
+        file.rejected = rejects.first;
+        file.contents = Some(contents);
+        file
     }
 }
 

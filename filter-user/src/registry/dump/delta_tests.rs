@@ -69,6 +69,20 @@ fn deltas_are_applied_in_the_order_of_their_times_then_names() {
 }
 
 #[test]
+fn urls_that_are_left_out_are_counted_as_they_are_in_force() {
+    let lab = lab();
+    let url =
+        |id: u32, count: usize| content(id, "", &"<url>https://a.example/</url>".repeat(count));
+    lab.dir
+        .write("dump.xml", made_at(NOON, &(url(1, 2) + &url(2, 3))));
+    lab.delta("1.xml", 1, &url(2, 4));
+    lab.delta("2.xml", 2, "<delete id=\"1\"/>");
+    let notes = lab.load(&[]).unwrap().notes;
+    assert_eq!(notes.len(), 1);
+    assert!(notes[0].what.starts_with("4 URLs"), "{notes:?}");
+}
+
+#[test]
 fn deltas_that_a_registry_has_already_are_passed_over() {
     let lab = lab();
     lab.dir.write(

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::read::updated;
-use super::{Mask, Shape, Xml};
+use super::{Mask, Shape};
 use crate::problem::Problem;
-use crate::registry::{Source, Spec};
+use crate::registry::{Source, Spec, Syntax};
 
 /// The sources of a registry with deltas: `base`, and those that are in force behind it. `read` gives a
 /// delta's source, from the state before if its file was not touched, and `known` the time of such a
@@ -20,7 +20,7 @@ pub(in crate::registry) fn follow(
     directory: &Path,
     mut base: Source,
     known: impl Fn(&Path) -> Option<i64>,
-    mut read: impl FnMut(Spec) -> Result<Source, Problem>,
+    mut read: impl FnMut(Spec) -> Result<Vec<Source>, Problem>,
     notes: &mut Vec<Problem>,
 ) -> Result<Vec<Source>, Problem> {
     let spec = base.spec.clone();
@@ -29,7 +29,7 @@ pub(in crate::registry) fn follow(
     let order = order(directory, made.unwrap_or(i64::MIN), known)?;
     for (at, path) in order.iter().enumerate() {
         match read(of_delta(&spec, path)) {
-            Ok(source) => deltas.push(source),
+            Ok(source) => deltas.extend(source),
             Err(problem) => {
                 notes.push(problem);
                 let behind = order.len() - at - 1;
@@ -49,10 +49,9 @@ pub(in crate::registry) fn follow(
 fn of_delta(base: &Spec, path: &Path) -> Spec {
     let mut spec = base.clone();
     spec.reading.path = path.to_owned();
-    spec.reading.xml = spec.reading.xml.map(|xml| Xml {
-        shape: Shape::Delta,
-        ..xml
-    });
+    if let Syntax::Xml(xml) = &mut spec.reading.syntax {
+        xml.shape = Shape::Delta;
+    }
     spec
 }
 

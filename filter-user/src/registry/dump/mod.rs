@@ -13,7 +13,7 @@ pub(super) mod read;
 mod source;
 mod text;
 
-pub use look_up::look_up;
+pub use look_up::{Shown, look_up};
 pub use mask::Mask;
 
 /// How a register in XML is read.
@@ -50,8 +50,8 @@ pub enum Hidden {
 pub struct Contents {
     /// Seconds since 1970 at which it was made.
     pub updated: Option<i64>,
-    /// URLs whose path no network sees.
-    pub hidden: u64,
+    /// The record of each of its URLs whose path no network sees.
+    hidden: Vec<u32>,
     /// Ids of its records, sorted; several with one id are all in force.
     ids: Vec<u32>,
     /// Their offsets in the decoded text, in the order of `ids`.
@@ -69,6 +69,12 @@ impl Contents {
     #[must_use]
     pub fn records(&self) -> usize {
         self.ids.len()
+    }
+
+    /// The record of each of its URLs whose path no network sees.
+    #[must_use]
+    pub fn hidden(&self) -> &[u32] {
+        &self.hidden
     }
 
     /// Ids of the records that it brings or removes.

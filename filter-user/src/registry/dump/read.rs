@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
-use super::apply::Keeper;
+use super::apply::Gatherer;
 use super::fault::Fault;
 use super::parse::{Item, Parser, Root};
 use super::source::with_bytes;
@@ -13,7 +13,7 @@ use super::text::{Block, Blocks, Charset, Transcoder};
 use super::{Contents, Shape, Xml};
 use crate::problem::Problem;
 use crate::registry::progress::Progress;
-use crate::registry::{FileRecords, Reading, stamp};
+use crate::registry::{FileRecords, Reading, Sink, stamp};
 
 /// Blocks that are decoded ahead of the parser.
 const AHEAD: usize = 8;
@@ -22,7 +22,7 @@ const MAJOR: u32 = 2;
 /// Seconds by which Moscow is ahead of UTC: times without a zone are Moscow's.
 const MOSCOW_SECONDS: i64 = 3 * 3600;
 
-/// Reads a register.
+/// Reads a register. `sink` is told everything of it that is not applied.
 ///
 /// # Errors
 /// It cannot be read, is not what it should be, or does not end: nothing of it is used then.
@@ -30,12 +30,13 @@ pub(in crate::registry) fn read_file(
     reading: &Reading,
     xml: Xml,
     progress: Progress,
+    sink: Option<Sink<'_>>,
 ) -> Result<FileRecords, Problem> {
     let path = &reading.path;
     let started = Instant::now();
-    let read = || -> Result<FileRecords, Fault> {
+    let read = move || -> Result<FileRecords, Fault> {
         let stamp = stamp(path)?;
-        let mut keeper = Keeper::new(reading, xml);
+        let mut keeper = Gatherer::new(reading, xml, sink);
         let contents = ahead(path, progress, |blocks| {
             whole(blocks, xml.shape, &mut keeper)
         })?;
@@ -116,7 +117,7 @@ fn decode(
     }
 }
 
-fn whole(blocks: Ahead, shape: Shape, keeper: &mut Keeper<'_>) -> Result<Contents, Fault> {
+fn whole(blocks: Ahead, shape: Shape, keeper: &mut Gatherer<'_, '_>) -> Result<Contents, Fault> {
     let mut parser = Parser::new(blocks, false);
     let updated = match parser.next()? {
         Some(Item::Root(root)) => check(&root, shape)?,
@@ -142,7 +143,7 @@ fn whole(blocks: Ahead, shape: Shape, keeper: &mut Keeper<'_>) -> Result<Content
     deleted.sort_unstable();
     Ok(Contents {
         updated,
-        hidden: 0,
+        hidden: Vec::new(),
         ids: places.iter().map(|(id, _)| *id).collect(),
         places: places.iter().map(|(_, at)| *at).collect(),
         deleted,

@@ -110,7 +110,7 @@ fn wanted(lines: &[&str]) -> (Subjects, BTreeSet<String>) {
         } else if let Ok(address) = line.parse::<std::net::IpAddr>() {
             records.insert((
                 address_key(SEED, address),
-                crate::registry::read::address_flags(address),
+                crate::registry::keep::address_flags(address),
             ));
         } else if let Some(name) = line.strip_prefix("*.") {
             records.insert((key(name), RECORD_SUFFIX));
