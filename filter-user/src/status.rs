@@ -147,7 +147,7 @@ pub struct Stats {
     pub reason_categories: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
-/// Counters of one organisation.
+/// Counters of one organisation with all its segments, or of one segment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct OrgStats {
     /// Its id.
@@ -160,4 +160,43 @@ pub struct OrgStats {
     pub reasons: BTreeMap<String, u64>,
     /// Blocked and warned packets by category.
     pub categories: BTreeMap<String, u64>,
+    /// Segment by segment, their packets being among those above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<OrgStats>,
+}
+
+impl OrgStats {
+    /// Adds a segment, and its packets to the organisation's.
+    pub fn add_segment(&mut self, segment: OrgStats) {
+        let sums = [
+            (&mut self.verdicts, &segment.verdicts),
+            (&mut self.reasons, &segment.reasons),
+            (&mut self.categories, &segment.categories),
+        ];
+        for (sum, part) in sums {
+            for (label, packets) in part {
+                *sum.entry(label.clone()).or_default() += packets;
+            }
+        }
+        self.segments.push(segment);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_summed_into_their_organisation() {
+        let of = |org: &str, blocked| OrgStats {
+            org: org.to_owned(),
+            verdicts: BTreeMap::from([("block".to_owned(), blocked)]),
+            ..OrgStats::default()
+        };
+        let mut whole = of("a", 1);
+        whole.add_segment(of("a/x", 2));
+        whole.add_segment(of("a/y", 4));
+        assert_eq!(whole.verdicts["block"], 7);
+        assert_eq!(whole.segments[1].verdicts["block"], 4);
+    }
 }

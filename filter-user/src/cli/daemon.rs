@@ -278,7 +278,8 @@ fn print_stats(stats: &Stats, context: &mut Context<'_>) -> Result<(), Failure> 
         .chain(head.iter().map(String::as_str))
         .collect();
     let mut table = Table::new(&head);
-    for of in &stats.organisations {
+    let rows = stats.organisations.iter();
+    for of in rows.flat_map(|of| std::iter::once(of).chain(&of.segments)) {
         let mut row = vec![of.org.clone()];
         row.extend(VERDICTS.map(|verdict| count(of.verdicts.get(verdict).copied().unwrap_or(0))));
         table.row(row);
@@ -311,6 +312,10 @@ fn print_org(of: &OrgStats, context: &mut Context<'_>) -> Result<(), Failure> {
         }
         writeln!(context.out)?;
         table.print(context.out)?;
+    }
+    for segment in &of.segments {
+        writeln!(context.out)?;
+        print_org(segment, context)?;
     }
     Ok(())
 }

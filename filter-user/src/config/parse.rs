@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::organisations::{check_realms, infrastructure, organisations};
+use super::organisations::{check_realms, infrastructure, organisations, sort};
 use super::portal::{always_reachable, portal};
 use super::reader::{At, Section, Source};
 use super::registries::registries;
 use super::{
     Config, DEFAULT_REALM, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Daemon, Interface, Mode,
-    Profile, Quic, Registry, Tier, enrol,
+    Profile, Quic, Registry, Tier, enrol, segments,
 };
 use crate::categories::{AGES, BUILT_IN, Categories};
 use crate::desired::{FlowSizes, MplsReply};
@@ -47,15 +47,16 @@ pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     let interfaces = interfaces(&mut root, &mut context);
     let registries = registries(&mut root, &mut context);
     let profiles = profiles(&mut root, &mut context, &registries);
-    let mut organisations = organisations(&mut root, &mut context, &profiles);
+    let organisations = organisations(&mut root, &mut context, &profiles);
     let mut infrastructure = infrastructure(&mut root, &mut context);
     let portal = portal(&mut root, &mut context);
     if let Some(portal) = &portal {
         always_reachable(portal, &mut infrastructure);
     }
     check_realms(context.source, &interfaces, &organisations);
+    let organisations = sort(context.source, organisations);
+    let organisations = segments::part(context.source, organisations);
     let enrolled = enrol::check(context.source, &organisations);
-    organisations.sort_by(|left, right| left.id.cmp(&right.id));
     root.finish(&mut source);
     foreign.extend(source.into_problems());
     if !foreign.is_empty() {

@@ -136,7 +136,8 @@ pub(super) fn stats(
         let Some(organisation) = config.organisations.get(at) else {
             continue;
         };
-        if org.is_some_and(|wanted| wanted != organisation.id) {
+        let asked = |wanted| wanted == organisation.id || Some(wanted) == organisation.parent();
+        if !org.is_none_or(asked) {
             continue;
         }
         let mut of = OrgStats {
@@ -148,7 +149,15 @@ pub(super) fn stats(
         if let Some(row) = generation.tables().category_counters.get(number) {
             of.categories = by_category(&config.categories, &row.packets);
         }
-        stats.organisations.push(of);
+        // Sorted by id, an organisation stands somewhere before its segments.
+        let whole = organisation.parent().and_then(|parent| {
+            let mut all = stats.organisations.iter_mut().rev();
+            all.find(|whole| whole.org == parent)
+        });
+        match whole {
+            Some(whole) => whole.add_segment(of),
+            None => stats.organisations.push(of),
+        }
     }
     if org.is_none() {
         for reason in Reason::ALL {
