@@ -46,6 +46,17 @@ pub struct Organisation {
     pub bypass_until_ns: u64,
 }
 
+/// What an organisation is under from now on; its addresses stay as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change<'a> {
+    /// The operator's id.
+    pub id: &'a str,
+    /// What it restricts.
+    pub policy: Policy,
+    /// As [`Organisation::bypass_until_ns`].
+    pub bypass_until_ns: u64,
+}
+
 /// Answer to a blocked flow behind MPLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MplsReply {

@@ -4,6 +4,9 @@
 use std::path::Path;
 use std::time::Instant;
 
+use jiff::Timestamp;
+
+use crate::bypass::Bypasses;
 use crate::categories::UNLAWFUL;
 use crate::compile::{Compiled, Input, compile};
 use crate::config::{Config, Format, Registry, Tier};
@@ -34,8 +37,17 @@ pub struct Everything {
     pub compiled: Compiled,
     /// Seed of the keys.
     pub seed: u64,
+    /// Bypasses, shared with who changes them.
+    pub bypasses: Bypasses,
     /// Milliseconds that all of it took.
     pub milliseconds: u64,
+}
+
+/// What is neither read nor compiled.
+struct Common {
+    seed: u64,
+    bypasses: Bypasses,
+    started: Instant,
 }
 
 /// What was in force before.
@@ -45,6 +57,8 @@ pub struct Before<'a> {
     pub state: &'a State,
     /// Files and compiled state, in the daemon that read them.
     pub everything: Option<&'a Everything>,
+    /// Bypasses that were given.
+    pub bypasses: &'a Bypasses,
 }
 
 impl Everything {
@@ -90,11 +104,20 @@ impl Everything {
             numbers: &numbers,
             interfaces: &interfaces,
             seed,
+            moment: &before.bypasses.moment(Timestamp::now()),
             before: before.everything.map(|everything| &everything.compiled),
         })
         .map_err(|problem| vec![problem])?;
         Ok(Everything::assemble(
-            config, loaded, numbers, compiled, seed, started,
+            config,
+            loaded,
+            numbers,
+            compiled,
+            Common {
+                seed,
+                bypasses: before.bypasses.clone(),
+                started,
+            },
         ))
     }
 
@@ -103,9 +126,13 @@ impl Everything {
         loaded: Loaded,
         numbers: Numbers,
         compiled: Compiled,
-        seed: u64,
-        started: Instant,
+        common: Common,
     ) -> Everything {
+        let Common {
+            seed,
+            bypasses,
+            started,
+        } = common;
         let mut notes = loaded.notes;
         notes.extend(compiled.rejected.iter().map(|rejected| {
             let what = format!("{} holds {}: not applied", rejected.net, rejected.holds);
@@ -125,6 +152,7 @@ impl Everything {
             numbers,
             compiled,
             seed,
+            bypasses,
             milliseconds,
         }
     }
@@ -137,6 +165,7 @@ impl Everything {
             sources: &self.sources,
             numbers: &self.numbers,
             compiled: &self.compiled,
+            bypasses: &self.bypasses,
             with_text: true,
         }
     }
@@ -165,6 +194,7 @@ pub fn offline(file: &Path, progress: Progress) -> Result<Everything, Vec<Proble
     let before = Before {
         state: &State::default(),
         everything: None,
+        bypasses: &Bypasses::default(),
     };
     Everything::read(file, seed, before, progress, |_, _| Ok(Vec::new()))
 }
@@ -193,6 +223,7 @@ pub fn block_list(list: &Path, progress: Progress) -> Result<Everything, Vec<Pro
     let before = Before {
         state: &State::default(),
         everything: None,
+        bypasses: &Bypasses::default(),
     };
     Everything::of_config(
         config,

@@ -47,6 +47,9 @@ pub struct Status {
     pub memory_bytes: u64,
     /// Packets of nobody enrolled, left alone.
     pub untouched: u64,
+    /// Bypasses in force.
+    #[serde(default)]
+    pub bypasses: Vec<Given>,
     /// The last start or reload.
     pub last_reload: Option<Reload>,
 }
@@ -66,6 +69,17 @@ pub struct QuicStatus {
     pub late: u64,
     /// Hellos held at this moment.
     pub kept: u64,
+}
+
+/// A bypass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// Of this organisation or segment.
+    pub org: String,
+    /// When it ends, in seconds since 1970; 0: it was ended.
+    pub until: i64,
+    /// Why it was given.
+    pub reason: String,
 }
 
 /// The program in force.

@@ -199,6 +199,18 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
         "untouched packets of others: {}",
         count(status.untouched)
     )?;
+    print_quic(status, out)?;
+    for given in &status.bypasses {
+        writeln!(out, "{}", super::bypass::line(given))?;
+    }
+    if let Some(reload) = &status.last_reload {
+        write!(out, "last reload: ")?;
+        print_reload(reload, context)?;
+    }
+    Ok(())
+}
+
+fn print_quic(status: &Status, out: &mut dyn std::io::Write) -> std::io::Result<()> {
     match &status.quic {
         Some(quic) => writeln!(
             out,
@@ -212,10 +224,6 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
             out,
             "QUIC: names are not read; what is not allowed turns to TCP"
         )?,
-    }
-    if let Some(reload) = &status.last_reload {
-        write!(out, "last reload: ")?;
-        print_reload(reload, context)?;
     }
     Ok(())
 }

@@ -38,6 +38,7 @@ impl Built {
             numbers: &self.numbers,
             interfaces: &[],
             seed: SEED,
+            moment: &Moment::default(),
             before,
         };
         compile(&input).unwrap()

@@ -7,6 +7,7 @@ mod parse;
 mod portal;
 pub mod reader;
 mod registries;
+mod schedules;
 mod segments;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -21,6 +22,7 @@ use crate::desired::{FlowSizes, MplsReply};
 use crate::normalise::Guards;
 use crate::problem::Problem;
 use crate::safe_search::{Engine, SafeSearch};
+use crate::schedule::{Calendar, Schedule};
 
 pub use enrol::Enrolled;
 
@@ -52,6 +54,10 @@ pub struct Config {
     pub organisations: Vec<Organisation>,
     /// Profiles, in the order of the file.
     pub profiles: Vec<Profile>,
+    /// Calendars of holidays, in the order of the file.
+    pub calendars: Vec<Calendar>,
+    /// Schedules, in the order of the file.
+    pub schedules: Vec<Schedule>,
     /// Portal, resolvers and other infrastructure.
     pub infrastructure: Vec<Infrastructure>,
     /// The block page, where there is one.
@@ -209,8 +215,10 @@ pub struct Organisation {
     pub realm: String,
     /// Its prefixes; of an organisation with segments those that no segment takes.
     pub prefixes: Vec<IpNet>,
-    /// Index into [`Config::profiles`].
+    /// Its own profile, an index into [`Config::profiles`].
     pub profile: usize,
+    /// Index into [`Config::schedules`]: which other profile is in force when.
+    pub schedule: Option<usize>,
 }
 
 impl Organisation {

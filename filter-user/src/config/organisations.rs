@@ -15,6 +15,7 @@ use super::{
     DEFAULT_REALM, Infrastructure, Interface, Organisation, PORTAL, Place, Profile, SEGMENT_MARK,
 };
 use crate::problem::nearest;
+use crate::schedule::Schedule;
 
 /// A value with its line.
 #[derive(Clone, Debug)]
@@ -33,6 +34,7 @@ pub(super) struct Row {
     pub(super) timezone: Option<Field>,
     pub(super) realm: Option<String>,
     pub(super) profile: Option<Field>,
+    pub(super) schedule: Option<Field>,
     pub(super) prefixes: Vec<Field>,
 }
 
@@ -41,6 +43,7 @@ pub(super) fn organisations(
     root: &mut Section<'_, '_>,
     context: &mut Context<'_>,
     profiles: &[Profile],
+    schedules: &[Schedule],
 ) -> Vec<Organisation> {
     let timezone = root.string(context.source, "timezone").map(|name| Field {
         line: context.source.line(name.at),
@@ -59,6 +62,9 @@ pub(super) fn organisations(
         source: context.source,
         profiles: (profiles.iter().enumerate())
             .map(|(at, profile)| (profile.id.as_str(), at))
+            .collect(),
+        schedules: (schedules.iter().enumerate())
+            .map(|(at, schedule)| (schedule.id.as_str(), at))
             .collect(),
         timezone: TimeZone::UTC,
         whole: HashMap::new(),
@@ -129,6 +135,7 @@ fn table(
     let realm = section.string(source, "realm").map(value);
     let prefixes = section.strings(source, "prefixes");
     let profile = section.string(source, "profile");
+    let schedule = section.string(source, "schedule");
     Row {
         place: Place {
             file: Arc::clone(file),
@@ -141,6 +148,7 @@ fn table(
         timezone: timezone.map(|timezone| field(source, timezone)),
         realm,
         profile: profile.map(|profile| field(source, profile)),
+        schedule: schedule.map(|schedule| field(source, schedule)),
         prefixes: (prefixes.into_iter())
             .map(|prefix| field(source, prefix))
             .collect(),
@@ -159,6 +167,7 @@ struct Whole {
 struct Known<'a> {
     source: &'a mut Source,
     profiles: HashMap<&'a str, usize>,
+    schedules: HashMap<&'a str, usize>,
     timezone: TimeZone,
     whole: HashMap<String, Whole>,
 }
@@ -213,6 +222,7 @@ impl Known<'_> {
             .filter_map(|text| self.prefix(row, text))
             .collect();
         let profile = self.profile(row);
+        let schedule = self.schedule(row);
         let Some(id) = &row.id else {
             if row.place.section == ORGANISATIONS_FILE {
                 self.problem(row, line, "has no id", "write one");
@@ -244,6 +254,7 @@ impl Known<'_> {
             realm: row.realm.clone().unwrap_or(whole.realm),
             prefixes,
             profile: profile?,
+            schedule,
         })
     }
 
@@ -257,6 +268,18 @@ impl Known<'_> {
             let hint = nearest(&name.text, self.profiles.keys().copied());
             let remedy = did_you_mean(hint, "profiles");
             let what = format!("profile: unknown profile \"{}\"", name.text);
+            self.problem(row, name.line, &what, remedy);
+        }
+        index
+    }
+
+    fn schedule(&mut self, row: &Row) -> Option<usize> {
+        let name = row.schedule.as_ref()?;
+        let index = self.schedules.get(name.text.as_str()).copied();
+        if index.is_none() {
+            let hint = nearest(&name.text, self.schedules.keys().copied());
+            let remedy = did_you_mean(hint, "schedules");
+            let what = format!("schedule: unknown schedule \"{}\"", name.text);
             self.problem(row, name.line, &what, remedy);
         }
         index

@@ -15,8 +15,8 @@ use crate::problem::nearest;
 pub(super) const SECTION: &str = "organisations_file";
 
 /// Columns that a file may have; the first three it must have.
-const COLUMNS: [&str; 7] = [
-    "id", "prefixes", "profile", "name", "region", "realm", "timezone",
+const COLUMNS: [&str; 8] = [
+    "id", "prefixes", "profile", "name", "region", "realm", "timezone", "schedule",
 ];
 const REQUIRED: usize = 3;
 
@@ -195,6 +195,7 @@ fn row(
         timezone: field("timezone"),
         realm: field("realm").map(|realm| realm.text),
         profile: field("profile"),
+        schedule: field("schedule"),
         prefixes: prefixes
             .split_whitespace()
             .map(|text| Field {

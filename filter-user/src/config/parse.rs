@@ -9,6 +9,7 @@ use super::organisations::{check_realms, infrastructure, organisations, sort};
 use super::portal::{always_reachable, portal};
 use super::reader::{At, Section, Source};
 use super::registries::registries;
+use super::schedules::schedules;
 use super::{
     Config, DEFAULT_REALM, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Daemon, Interface, Mode,
     Profile, Quic, Registry, Tier, enrol, segments,
@@ -47,7 +48,8 @@ pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     let interfaces = interfaces(&mut root, &mut context);
     let registries = registries(&mut root, &mut context);
     let profiles = profiles(&mut root, &mut context, &registries);
-    let organisations = organisations(&mut root, &mut context, &profiles);
+    let (calendars, schedules) = schedules(&mut root, &mut context, &profiles);
+    let organisations = organisations(&mut root, &mut context, &profiles, &schedules);
     let mut infrastructure = infrastructure(&mut root, &mut context);
     let portal = portal(&mut root, &mut context);
     if let Some(portal) = &portal {
@@ -72,6 +74,8 @@ pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
         registries,
         organisations,
         profiles,
+        calendars,
+        schedules,
         infrastructure,
         portal,
         enrolled,

@@ -9,7 +9,9 @@ use tracing::{error, info, warn};
 
 use super::gate::{self, Refused};
 use super::quic::Reader;
+use crate::bypass::Bypasses;
 use crate::cli::Exit;
+use crate::compile::Rule;
 use crate::config::{Config, Quic};
 use crate::kernel::Filter;
 use crate::kernel::filter::Report;
@@ -30,7 +32,10 @@ pub(super) struct Core {
     pub(super) everything: Option<Arc<Everything>>,
     pub(super) filter: Option<Filter>,
     pub(super) last_reload: Option<Reload>,
-    state_dir: StateDir,
+    pub(super) state_dir: StateDir,
+    /// What organisations are under, as the maps have it.
+    pub(super) rules: Vec<Rule>,
+    pub(super) bypasses: Bypasses,
     state: State,
     seed: u64,
     /// Where the portal finds what is in force.
@@ -45,6 +50,7 @@ pub(super) struct Reading {
     seed: u64,
     state: State,
     before: Option<Arc<Everything>>,
+    bypasses: Bypasses,
 }
 
 impl Reading {
@@ -53,6 +59,7 @@ impl Reading {
         let before = Before {
             state: &self.state,
             everything: self.before.as_deref(),
+            bypasses: &self.bypasses,
         };
         Everything::read(
             &self.file,
@@ -80,6 +87,8 @@ impl Core {
             last_reload: None,
             seed: state_dir.seed()?,
             state: state_dir.load(),
+            rules: Vec::new(),
+            bypasses: Bypasses::load(state_dir.path()),
             state_dir,
             portal: Slot::default(),
             quic: Reader::default(),
@@ -93,6 +102,7 @@ impl Core {
             seed: self.seed,
             state: self.state.clone(),
             before: self.everything.clone(),
+            bypasses: self.bypasses.clone(),
         }
     }
 
@@ -158,13 +168,28 @@ impl Core {
             warn!("{problem}");
         }
         let everything = Arc::new(everything);
+        self.follow_generation(&everything);
+        let rows = everything.compiled.desired.organisations.iter();
+        self.rules = rows
+            .map(|row| Rule {
+                policy: row.policy,
+                bypass_until_ns: row.bypass_until_ns,
+            })
+            .collect();
+        self.everything = Some(everything);
+        // A boundary may have passed while everything was read.
+        self.tick();
+    }
+
+    /// Points the portal and the reader of QUIC to the maps in force.
+    pub(super) fn follow_generation(&mut self, everything: &Arc<Everything>) {
         if let Some(filter) = &self.filter
             && everything.config.portal.is_some()
         {
             let numbers = gate::organisation_numbers(filter, &everything.config);
             let grants = filter.generation().tables().grants.clone();
             self.portal
-                .put(View::new(Arc::clone(&everything), &numbers, grants));
+                .put(View::new(Arc::clone(everything), &numbers, grants));
         }
         let read = everything.config.profiles.iter();
         if let Some(filter) = &self.filter
@@ -175,7 +200,6 @@ impl Core {
             let limit = everything.config.daemon.syn_limit;
             self.quic.follow(filter.generation(), limit);
         }
-        self.everything = Some(everything);
     }
 
     /// Left-out lines, and settings that only a restart changes.

@@ -10,6 +10,7 @@ mod notify;
 mod quic;
 mod report;
 mod server;
+mod tick;
 
 use std::path::Path;
 
@@ -112,6 +113,7 @@ async fn serve(
     let quic = core.quic.clone();
     let server = Server::new(core);
     tokio::spawn(server.clone().serve(listener));
+    tokio::spawn(tick::follow(server.clone(), server.changed()));
     #[cfg(feature = "diagnostics")]
     diagnostics::follow(server.clone())?;
     notify::notify("READY=1");

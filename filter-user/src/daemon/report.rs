@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use filter_common::abi::ABI;
 use filter_common::reason::Reason;
+use jiff::Timestamp;
 
 use super::core::Core;
 use super::gate;
 use crate::categories::Categories;
 use crate::config::{Config, Mode};
 use crate::kernel::{Filter, KernelError};
-use crate::status::{Attached, Level, OrgStats, Program, Stats, Status};
+use crate::status::{Attached, Given, Level, OrgStats, Program, Stats, Status};
 
 /// How things are.
 pub(super) fn status(core: &Core) -> Result<Status, KernelError> {
@@ -53,6 +54,13 @@ pub(super) fn status(core: &Core) -> Result<Status, KernelError> {
         fill: filter.map(levels).unwrap_or_default(),
         memory_bytes: filter.map_or(0, |filter| filter.generation().memory()),
         untouched: filter.map_or(Ok(0), |filter| filter.generation().counters().untouched())?,
+        bypasses: (core.bypasses.list(Timestamp::now()).into_iter())
+            .map(|(org, bypass)| Given {
+                org,
+                until: bypass.until,
+                reason: bypass.reason,
+            })
+            .collect(),
         last_reload: core.last_reload.clone(),
     })
 }
