@@ -453,3 +453,56 @@ fn a_bypass_lifts_all_but_what_is_mandatory_in_all_segments() {
     let told = ask_at(&everything, "play.example", "s/lab", &later.to_string());
     assert_eq!(told.verdict, "block");
 }
+
+#[test]
+fn services_are_allowed_and_denied_and_told_by_their_lines() {
+    let dir = crate::testing::TempDir::new();
+    dir.write(
+        "services.json",
+        "[{\"id\": \"chat\",\n \"domains\": [\"chat.example\"],\n \"prefixes\": [\"198.51.100.0/24\"]},\n {\"id\": \"idle\", \"domains\": [\"idle.example\"]}]",
+    );
+    let text = "services_file = \"services.json\"\n\
+                [[services]]\nid = \"diary\"\ndomains = [\"diary.chat.example\"]\n\
+                [[profiles]]\nid = \"p\"\ndeny_services = [\"chat\"]\nallow_services = [\"diary\"]\n\
+                [[organisations]]\nid = \"s\"\nprefixes = [\"192.0.2.0/28\"]\nprofile = \"p\"\n";
+    let everything = offline(&dir.write("s.toml", text), Progress::Quiet).unwrap();
+    assert_eq!(
+        everything.summaries.len(),
+        2,
+        "a service that is not used is no list"
+    );
+    let rows = [
+        (
+            "www.chat.example",
+            "block_local_name",
+            "service/chat",
+            "services.json",
+            2,
+        ),
+        (
+            "198.51.100.9",
+            "block_local_address",
+            "service/chat",
+            "services.json",
+            3,
+        ),
+        (
+            "diary.chat.example",
+            "pass_local_allow",
+            "service/diary",
+            "s.toml",
+            4,
+        ),
+    ];
+    for (subject, reason, list, file, line) in rows {
+        let told = ask(&everything, subject, "s", None);
+        assert_eq!(told.reason.as_deref(), Some(reason), "{subject}");
+        let winner = told.entries.iter().find(|entry| entry.wins).unwrap();
+        assert_eq!(
+            (winner.origin.list.as_str(), winner.origin.line),
+            (list, line)
+        );
+        assert!(winner.origin.file.ends_with(file));
+    }
+    assert_eq!(ask(&everything, "idle.example", "s", None).reason, None);
+}

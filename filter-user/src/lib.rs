@@ -25,6 +25,7 @@ pub mod registry;
 pub mod replay;
 pub mod safe_search;
 pub mod schedule;
+pub mod services;
 pub mod state;
 pub mod status;
 #[cfg(test)]

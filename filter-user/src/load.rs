@@ -218,6 +218,7 @@ pub fn block_list(list: &Path, progress: Progress) -> Result<Everything, Vec<Pro
         directories: Vec::new(),
         rejected_max_percent: 100,
         guards: Guards::NONE,
+        given: None,
     });
     let seed = crate::state::random_seed().unwrap_or(1);
     let before = Before {

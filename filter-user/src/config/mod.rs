@@ -9,6 +9,7 @@ pub mod reader;
 mod registries;
 mod schedules;
 mod segments;
+mod services;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -21,8 +22,10 @@ use crate::categories::Categories;
 use crate::desired::{FlowSizes, MplsReply};
 use crate::normalise::Guards;
 use crate::problem::Problem;
+use crate::registry::Given;
 use crate::safe_search::{Engine, SafeSearch};
 use crate::schedule::{Calendar, Schedule};
+use crate::services::Service;
 
 pub use enrol::Enrolled;
 
@@ -50,6 +53,8 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     /// Registries, in the order of the file.
     pub registries: Vec<Registry>,
+    /// Services, of the configuration and of its file, in use or not.
+    pub services: Vec<Service>,
     /// Enrolled organisations and their segments, sorted by id.
     pub organisations: Vec<Organisation>,
     /// Profiles, in the order of the file.
@@ -196,6 +201,8 @@ pub struct Registry {
     pub rejected_max_percent: u32,
     /// What is refused in its lines.
     pub guards: Guards,
+    /// Its entries, where they are part of another file: a service's.
+    pub given: Option<Arc<Vec<Given>>>,
 }
 
 /// An enrolled organisation, or a segment: a part of its network with a profile of its own.

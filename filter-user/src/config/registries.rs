@@ -87,6 +87,7 @@ fn registry(
         directories,
         rejected_max_percent: percent.map_or(REJECTED_PERCENT_DEFAULT, |percent| percent.value),
         guards: Guards::ALL,
+        given: None,
     };
     Some((id, registry))
 }

@@ -495,3 +495,38 @@ prefixes = [\"10.1.0.0/24\"]
     assert!(found[3].contains("\"a/b\" holds a \"/\""), "{found:?}");
     assert_eq!(found.len(), 4, "{found:?}");
 }
+
+#[test]
+fn unknown_services_and_too_many_in_use_are_refused() {
+    let mut text = String::new();
+    let mut ids = Vec::new();
+    for number in 0..60 {
+        text += &format!("[[services]]\nid = \"v{number}\"\ndomains = [\"v{number}.example\"]\n");
+        ids.push(format!("\"v{number}\""));
+    }
+    let profile = |ids: &[String]| {
+        format!(
+            "{text}[[profiles]]\nid = \"p\"\ndeny_services = [{}]\n",
+            ids.join(",")
+        )
+    };
+    assert!(problems(&profile(&ids[..53])).is_empty());
+    let found = problems(&profile(&ids[..54]));
+    assert!(
+        found[0].contains("54 services in use and 0 registries of tier local"),
+        "{found:?}"
+    );
+    let found = problems(&profile(&["\"v3x\"".to_owned()]));
+    assert!(
+        found[0].contains("unknown service \"v3x\": did you mean \"v3\"?"),
+        "{found:?}"
+    );
+    let twice = "[[services]]\nid = \"v1\"\ndomains = [\"ru\"]\n";
+    let found = problems(&format!("{}{twice}", profile(&ids[..1])));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found
+            .iter()
+            .any(|problem| problem.contains("service v1 is there twice"))
+    );
+}
