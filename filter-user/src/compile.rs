@@ -155,6 +155,7 @@ pub fn compile(input: &Input<'_>) -> Result<Compiled, Problem> {
         nets4,
         nets6,
         organisations: organisations(input),
+        profiles: input.config.profiles.len(),
         portal: portal(input.config),
         page: page(input.config),
         safe_search: safe_search(input),

@@ -175,6 +175,8 @@ pub struct Desired {
     pub nets6: Vec<NetSubject<Ipv6Net>>,
     /// Enrolled organisations, sorted by id.
     pub organisations: Vec<Organisation>,
+    /// Profiles that organisations may come under by the clock: there is to be room for the policy of each.
+    pub profiles: usize,
     /// Where forbidden names lead.
     pub portal: PortalAddresses,
     /// Where requests for them are sent.

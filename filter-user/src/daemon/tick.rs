@@ -90,10 +90,12 @@ impl Core {
             return failure(format!("no bypass of {org} is in force"));
         }
         if let Some(seconds) = seconds {
-            let reasoned = !reason.trim().is_empty() && reason.chars().count() <= REASON_MAX;
+            let plain = !reason.chars().any(char::is_control);
+            let reasoned =
+                !reason.trim().is_empty() && reason.chars().count() <= REASON_MAX && plain;
             if !(1..=SECONDS_MAX).contains(&seconds) || !reasoned {
                 return failure(format!(
-                    "a bypass lasts from a second to 12 hours, and has a reason of up to {REASON_MAX} characters"
+                    "a bypass lasts from a second to 12 hours, and has a reason of up to {REASON_MAX} characters on one line"
                 ));
             }
         }
