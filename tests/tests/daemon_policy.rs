@@ -2,7 +2,7 @@
 //! boundary, met by real clients; and how long both take with forty thousand organisations.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use schoolgate_tests::lab::daemon::Site;
 use schoolgate_tests::lab::daemon::{CONFIG, program_or_skip};
 use schoolgate_tests::lab::namespace::Namespace;
 use schoolgate_tests::lab::scene::{EXACT, ORGANISATION, SHOPS_CONFIG, Scene, config};
-use schoolgate_tests::lab::topology::SERVER4;
+use schoolgate_tests::lab::topology::{SCHOOL4, SERVER4, SERVER6};
 
 /// Longest wait for a boundary, which is never more than 75 seconds away.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -127,9 +127,50 @@ fn a_boundary_changes_the_policy_without_a_reload() {
     assert_eq!(fetch(EXACT), Ended::Reset);
 }
 
+#[test]
+fn a_segment_has_a_profile_and_counters_of_its_own() {
+    let segment = format!(
+        "[[organisations.segments]]\nid = \"lab\"\nprefixes = [\"{SCHOOL4}/32\"]\nprofile = \"free\"\n"
+    );
+    let Some(scene) = scene(&segment, "[[profiles]]\nid = \"free\"\nage = 18\n") else {
+        return;
+    };
+    let edge = &scene.topology.edge;
+    let _daemon = scene.site.start(edge).unwrap();
+    let fetch = |to: IpAddr, name| scene.fetch(&scene.topology.school, to, name).unwrap();
+    assert!(fetch(SERVER4.into(), SHOP).is_page_of(SHOP), "the segment");
+    assert_eq!(fetch(SERVER4.into(), EXACT), Ended::Reset);
+    assert_eq!(
+        fetch(SERVER6.into(), SHOP),
+        Ended::Reset,
+        "what no segment takes"
+    );
+    let stats = |org: &str| {
+        let told = scene.site.ask_json(edge, &["stats", "--org", org]).unwrap();
+        told["organisations"][0].clone()
+    };
+    let count = |of: &serde_json::Value, reason: &str| of["reasons"][reason].as_u64().unwrap_or(0);
+    let lab = format!("{ORGANISATION}/lab");
+    let (whole, part) = (stats(ORGANISATION), stats(&lab));
+    assert_eq!(
+        (&whole["org"], &part["org"]),
+        (&ORGANISATION.into(), &lab.as_str().into())
+    );
+    assert_eq!(whole["segments"][0]["org"], part["org"]);
+    assert_eq!(count(&part, "block_nsor_name"), 0, "{part}");
+    assert!(count(&part, "block_unified_name") > 0, "{part}");
+    assert!(count(&whole, "block_nsor_name") > 0, "{whole}");
+    assert_eq!(
+        count(&whole, "block_unified_name"),
+        count(&part, "block_unified_name")
+    );
+}
+
 /// Organisations and profiles of the large configuration.
 const ORGANISATIONS: u32 = 40_000;
 const PROFILES: u32 = 200;
+/// Names on its list, which an edit leaves alone.
+const NAMES: u32 = 1_000_000;
 
 /// `PROFILES` profiles, none like another; the last one but one warns of `warned`.
 fn large(site: &Site, warned: &str) -> String {
@@ -155,6 +196,8 @@ fn large(site: &Site, warned: &str) -> String {
             named.join(", ")
         );
     }
+    text.push_str("[[registries]]\nid = \"law\"\ntier = \"unified\"\nformat = \"domains\"\n");
+    text.push_str("semantics = \"suffix\"\npath = \"names.txt\"\n");
     text + &soon("p199")
 }
 
@@ -185,6 +228,10 @@ fn forty_thousand_organisations_follow_an_edit_and_a_boundary() {
     let site = Site::new(&program).unwrap();
     site.write(CONFIG, &large(&site, "")).unwrap();
     site.write("schools.csv", &schools()).unwrap();
+    let names: String = (0..NAMES)
+        .map(|number| format!("d{number}.bulk.example\n"))
+        .collect();
+    site.write("names.txt", &names).unwrap();
     let daemon = site.start(&edge).unwrap();
     site.write(CONFIG, &large(&site, "\"doh\"")).unwrap();
     let begun = Instant::now();
