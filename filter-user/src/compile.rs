@@ -3,9 +3,11 @@
 
 mod classes;
 mod nets;
+mod rules;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use filter_common::abi::{
     LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, LOCAL_ENDPOINT, LOCAL_INFRASTRUCTURE,
@@ -16,18 +18,20 @@ use filter_common::limits::CATEGORIES;
 use filter_common::name::name_key;
 use ipnet::IpNet;
 
+use crate::bypass::Moment;
 use crate::config::{Config, Tier};
 use crate::desired::{
     Blocks4, Desired, InterfaceRow, Organisation, PortalAddresses, Subject, address_key,
 };
 use crate::numbers::Numbers;
-use crate::policy::{page, policy, portal};
+use crate::policy::{page, portal};
 use crate::problem::Problem;
 use crate::registry::{RECORD_ADDRESS, RECORD_IPV4, RECORD_SUFFIX, RECORD_URLS, Source};
 use crate::safe_search::{self, Engine};
 
 use classes::Classes;
 pub use nets::Rejected;
+pub use rules::{Rule, Rules};
 
 /// What compilation takes.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +46,8 @@ pub struct Input<'a> {
     pub interfaces: &'a [InterfaceRow],
     /// Seed of the keys; the one that the sources were read with.
     pub seed: u64,
+    /// The moment that policies are compiled for.
+    pub moment: &'a Moment,
     /// The state before: its entries keep their numbers, so that the diff holds what changed only.
     pub before: Option<&'a Compiled>,
 }
@@ -145,11 +151,12 @@ pub fn compile(input: &Input<'_>) -> Result<Compiled, Problem> {
         realms: input.numbers.realm_count(),
         interfaces: input.interfaces.to_vec(),
         classes,
-        subjects,
+        subjects: Arc::new(subjects),
         blocks4: blocks4(input),
         nets4,
         nets6,
         organisations: organisations(input),
+        profiles: input.config.profiles.len(),
         portal: portal(input.config),
         page: page(input.config),
         safe_search: safe_forms(input.config, input.numbers),
@@ -200,7 +207,7 @@ fn subjects(
     let found = gather(input);
     let mut before = input
         .before
-        .map_or(&[][..], |before| &before.desired.subjects)
+        .map_or(&[][..], |before| before.desired.subjects.as_slice())
         .iter()
         .peekable();
     let mut subjects: Vec<Subject> = Vec::with_capacity(found.len());
@@ -325,23 +332,17 @@ pub fn safe_forms(config: &Config, numbers: &Numbers) -> BTreeMap<u32, PortalAdd
 }
 
 fn organisations(input: &Input<'_>) -> Vec<Organisation> {
-    let policies: Vec<_> = input
-        .config
-        .profiles
-        .iter()
-        .map(|profile| policy(input.config, input.numbers, profile))
-        .collect();
-    input
-        .config
-        .organisations
-        .iter()
-        .filter_map(|organisation| {
+    let rules = Rules::at(input.config, input.numbers, input.moment);
+    let organisations = input.config.organisations.iter();
+    organisations
+        .zip(rules.rules)
+        .filter_map(|(organisation, rule)| {
             Some(Organisation {
                 id: organisation.id.clone(),
                 realm: input.numbers.realm(&organisation.realm)?,
                 prefixes: organisation.prefixes.clone(),
-                policy: *policies.get(organisation.profile)?,
-                bypass_until_ns: 0,
+                policy: rule.policy,
+                bypass_until_ns: rule.bypass_until_ns,
             })
         })
         .collect()

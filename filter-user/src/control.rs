@@ -27,6 +27,16 @@ pub enum Request {
     },
     /// Why something is blocked.
     Explain(Question),
+    /// Give a bypass, or end it.
+    Bypass {
+        /// Of this organisation or segment.
+        org: String,
+        /// For so long; none: end it.
+        seconds: Option<u64>,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
     /// Read everything again and apply the difference.
     Reload {
         /// Answer when it is done.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use filter_common::abi::{Addresses, Class, PAGE_BUF, Page, Policy};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -45,6 +46,17 @@ pub struct Organisation {
     /// What it restricts now.
     pub policy: Policy,
     /// Monotonic clock in nanoseconds up to which everything but mandatory entries passes; 0: none.
+    pub bypass_until_ns: u64,
+}
+
+/// What an organisation is under from now on; its addresses stay as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change<'a> {
+    /// The operator's id.
+    pub id: &'a str,
+    /// What it restricts.
+    pub policy: Policy,
+    /// As [`Organisation::bypass_until_ns`].
     pub bypass_until_ns: u64,
 }
 
@@ -168,7 +180,7 @@ pub struct Desired {
     /// Distinct classes that subjects refer to; index 0 is the empty class and refers to nothing.
     pub classes: Vec<Class>,
     /// Names and single addresses, sorted by key, keys distinct.
-    pub subjects: Vec<Subject>,
+    pub subjects: Arc<Vec<Subject>>,
     /// The /20s that hold the IPv4 addresses among the subjects.
     pub blocks4: Blocks4,
     /// IPv4 prefixes shorter than /32, sorted.
@@ -177,6 +189,8 @@ pub struct Desired {
     pub nets6: Vec<NetSubject<Ipv6Net>>,
     /// Enrolled organisations, sorted by id.
     pub organisations: Vec<Organisation>,
+    /// Profiles that organisations may come under by the clock: there is to be room for the policy of each.
+    pub profiles: usize,
     /// Where forbidden names lead.
     pub portal: PortalAddresses,
     /// Where requests for them are sent.

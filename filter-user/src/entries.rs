@@ -10,6 +10,7 @@ use filter_common::rule::{CATEGORY_NONE, judge_entry};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::bypass::Bypasses;
 use crate::compile::{Compiled, nets_around, of_address, tiers_of};
 use crate::config::{Config, Tier};
 use crate::numbers::Numbers;
@@ -61,6 +62,8 @@ pub struct Book<'a> {
     pub numbers: &'a Numbers,
     /// State in force.
     pub compiled: &'a Compiled,
+    /// Bypasses.
+    pub bypasses: &'a Bypasses,
     /// Whether the text of lines is read from the files again.
     pub with_text: bool,
 }

@@ -2,6 +2,7 @@
 //! by the same functions as the data path.
 
 pub mod dns;
+mod when;
 
 use std::net::IpAddr;
 
@@ -18,11 +19,12 @@ use filter_common::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::nets_around;
-use crate::config::Quic;
+use crate::config::{Config, Organisation, Quic};
 use crate::desired::address_key;
 use crate::entries::{Book, Hit, Origin, deciding};
 use crate::normalise::{self, Accept, Guards, Subject};
 use crate::policy::policy;
+use crate::schedule;
 
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +36,9 @@ pub struct Question {
     /// Destination address beside a name, where it is known.
     #[serde(default)]
     pub address: Option<IpAddr>,
+    /// When: RFC 3339, or date and time on the organisation's wall; none: now.
+    #[serde(default)]
+    pub at: Option<String>,
 }
 
 /// One stage of the precedence.
@@ -70,8 +75,14 @@ pub struct Explanation {
     pub subject: String,
     /// Organisation.
     pub org: String,
-    /// Its profile.
+    /// The profile in force.
     pub profile: String,
+    /// By what it is in force: the organisation's own, a range of its schedule, or a holiday.
+    #[serde(default)]
+    pub by: String,
+    /// The moment, on the organisation's wall.
+    #[serde(default)]
+    pub at: String,
     /// `pass`, `block` or `warn`.
     pub verdict: String,
     /// Reason; none if nothing decides and the packet's own nature does.
@@ -116,31 +127,29 @@ struct Probe {
 /// # Errors
 /// What is wrong with the question.
 pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explanation, String> {
-    let Some(organisation) = book.config.organisation(&question.org) else {
-        let ids = book.config.organisations.iter().map(|org| org.id.as_str());
-        let hint = crate::problem::nearest(&question.org, ids);
-        let hint = hint
-            .map(|id| format!("; did you mean {id}?"))
-            .unwrap_or_default();
-        return Err(format!(
-            "organisation {} is not enrolled{hint}",
-            question.org
-        ));
-    };
-    let profile = book.config.profiles.get(organisation.profile);
+    let organisation = organisation(book.config, &question.org)?;
+    let moment_asked = when::moment(question.at.as_deref(), organisation)?;
+    let standing = schedule::of(book.config, organisation, moment_asked);
+    let profile = (book.config.profiles).get(standing.profile.unwrap_or(organisation.profile));
     let profile = profile.ok_or_else(|| "the organisation has no profile".to_owned())?;
+    let bypass = book.bypasses.of(organisation, moment_asked);
     let policy = policy(book.config, book.numbers, profile);
     let subject = subject(&question.subject)?;
     let (canonical, probes, moment, mut notes) = probes(book, seed, &subject, question.address);
     let (best, mut winner) = consider(&probes, &policy);
-    let mut decision = decide(&best, &policy, false, moment);
-    if let Some(at) = stopped_endpoint(&probes, &policy) {
+    let mut decision = decide(&best, &policy, bypass.is_some(), moment);
+    notes.extend(
+        bypass
+            .as_ref()
+            .map(|(id, bypass)| when::bypass_note(id, bypass, organisation)),
+    );
+    if let Some(at) = stopped_endpoint(&probes, &policy).filter(|_| bypass.is_none()) {
         winner = Some(at);
         decision.reason = Some(Reason::BlockEncryptedDns);
         decision.category = CATEGORY_NONE;
         notes.push("plain DNS to this address, on port 53, is judged by the name that is asked for, and ping goes on".to_owned());
     } else if decision.reason.is_none() && moment as u8 == Moment::Address as u8 {
-        decision = decide(&best, &policy, false, Moment::Nameless);
+        decision = decide(&best, &policy, bypass.is_some(), Moment::Nameless);
         notes.push("no entry of this address decides: the flow's server name does, and `explain NAME --address ADDRESS` shows both".to_owned());
     }
     if probes.iter().any(|probe| probe.len == 0) {
@@ -164,6 +173,8 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
         subject: canonical,
         org: organisation.id.clone(),
         profile: profile.id.clone(),
+        by: when::by(book.config, organisation, standing),
+        at: when::local(moment_asked, organisation),
         verdict: verdict.label().to_owned(),
         reason: decision.reason.map(|reason| reason.label().to_owned()),
         category: book
@@ -181,6 +192,19 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
         },
         notes,
     })
+}
+
+/// The organisation or segment with this id.
+fn organisation<'a>(config: &'a Config, id: &str) -> Result<&'a Organisation, String> {
+    let Some(organisation) = config.organisation(id) else {
+        let ids = config.organisations.iter().map(|org| org.id.as_str());
+        let hint = crate::problem::nearest(id, ids);
+        let hint = hint
+            .map(|id| format!("; did you mean {id}?"))
+            .unwrap_or_default();
+        return Err(format!("organisation {} is not enrolled{hint}", id));
+    };
+    Ok(organisation)
 }
 
 /// What a person gets to see where there is a portal.
@@ -447,6 +471,7 @@ fn stages(
     let decided = match decision.reason {
         Some(Reason::BlockAllowOnly) => Step::AllowOnly as u32,
         Some(Reason::BlockEncryptedDns) => Step::LocalDeny as u32,
+        Some(Reason::PassBypass) => Step::Bypass as u32,
         Some(_) => best.step,
         None => Step::Pass as u32,
     };

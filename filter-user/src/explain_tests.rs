@@ -17,6 +17,7 @@ fn ask(everything: &Everything, subject: &str, org: &str, address: Option<&str>)
         subject: subject.to_owned(),
         org: org.to_owned(),
         address,
+        at: None,
     };
     explain(&everything.book(), everything.seed, &question).unwrap()
 }
@@ -316,6 +317,7 @@ fn wrong_questions_are_told_apart() {
             subject: subject.to_owned(),
             org: org.to_owned(),
             address: None,
+            at: None,
         };
         explain(&everything.book(), everything.seed, &question).unwrap_err()
     };
@@ -338,4 +340,169 @@ fn what_a_person_gets_to_see_is_told_where_there_is_a_portal() {
     assert_eq!(told(&everything, "nobody.example"), (false, false));
     everything.config.portal = None;
     assert_eq!(told(&everything, "prize-draw.example"), (false, false));
+}
+
+/// A school whose lessons have a profile of their own, with a segment.
+const TIMED: &str = r#"
+[[profiles]]
+id = "home"
+[[profiles]]
+id = "lessons"
+block = ["games"]
+[[schedules]]
+id = "day"
+ranges = [{ days = "mon-fri", from = "08:00", to = "14:30", profile = "lessons" }]
+[[registries]]
+id = "games"
+tier = "nsor"
+format = "domains"
+semantics = "suffix"
+path = "games.txt"
+categories = ["games"]
+[[registries]]
+id = "law"
+tier = "unified"
+format = "domains"
+semantics = "suffix"
+path = "law.txt"
+[[organisations]]
+id = "s"
+timezone = "Asia/Omsk"
+prefixes = ["192.0.2.0/28"]
+profile = "home"
+schedule = "day"
+[[organisations.segments]]
+id = "lab"
+prefixes = ["192.0.2.8/29"]
+profile = "lessons"
+"#;
+
+fn timed(dir: &crate::testing::TempDir) -> Everything {
+    dir.write("games.txt", "play.example\n");
+    dir.write("law.txt", "forbidden.example\n");
+    offline(&dir.write("s.toml", TIMED), Progress::Quiet).unwrap()
+}
+
+fn ask_at(everything: &Everything, subject: &str, org: &str, at: &str) -> Explanation {
+    let question = Question {
+        subject: subject.to_owned(),
+        org: org.to_owned(),
+        address: None,
+        at: Some(at.to_owned()),
+    };
+    explain(&everything.book(), everything.seed, &question).unwrap()
+}
+
+#[test]
+fn the_profile_is_that_of_the_moment_asked_about() {
+    let dir = crate::testing::TempDir::new();
+    let everything = timed(&dir);
+    // 2026-09-01 is a Tuesday; Omsk is six hours ahead.
+    let rows = [
+        ("s", "2026-09-01T08:00", "lessons", "block"),
+        ("s", "2026-09-01T02:00:00Z", "lessons", "block"),
+        ("s", "2026-09-01T07:59:59", "home", "pass"),
+        ("s", "2026-09-05T09:00", "home", "pass"),
+        ("s/lab", "2026-09-05T09:00", "lessons", "block"),
+    ];
+    for (org, at, profile, verdict) in rows {
+        let told = ask_at(&everything, "play.example", org, at);
+        assert_eq!(
+            (told.profile.as_str(), told.verdict.as_str()),
+            (profile, verdict),
+            "{org} {at}"
+        );
+    }
+    let told = ask_at(&everything, "play.example", "s", "2026-09-01T08:00");
+    assert_eq!(
+        told.by,
+        "schedule day: mon,tue,wed,thu,fri 08:00-14:30, line 9"
+    );
+    assert_eq!(told.at, "Tue 2026-09-01 08:00:00 Asia/Omsk");
+}
+
+#[test]
+fn a_bypass_lifts_all_but_what_is_mandatory_in_all_segments() {
+    use crate::bypass::Bypass;
+    let dir = crate::testing::TempDir::new();
+    let everything = timed(&dir);
+    let now = jiff::Timestamp::now();
+    let bypass = Bypass::new(now, 600, "an exam", 0);
+    everything
+        .bypasses
+        .put(dir.path(), now, "s", Some(bypass))
+        .unwrap();
+    let ask = |subject| super::tests::ask(&everything, subject, "s/lab", None);
+    let told = ask("play.example");
+    assert_eq!(told.reason.as_deref(), Some("pass_bypass"));
+    assert!(
+        told.stages
+            .iter()
+            .any(|stage| stage.decides && stage.step == 4)
+    );
+    assert!(
+        told.notes.iter().any(|note| note.contains("an exam")),
+        "{:?}",
+        told.notes
+    );
+    assert_eq!(
+        ask("forbidden.example").reason.as_deref(),
+        Some("block_unified_name")
+    );
+    let later = now + jiff::SignedDuration::from_secs(601);
+    let told = ask_at(&everything, "play.example", "s/lab", &later.to_string());
+    assert_eq!(told.verdict, "block");
+}
+
+#[test]
+fn services_are_allowed_and_denied_and_told_by_their_lines() {
+    let dir = crate::testing::TempDir::new();
+    dir.write(
+        "services.json",
+        "[{\"id\": \"chat\",\n \"domains\": [\"chat.example\"],\n \"prefixes\": [\"198.51.100.0/24\"]},\n {\"id\": \"idle\", \"domains\": [\"idle.example\"]}]",
+    );
+    let text = "services_file = \"services.json\"\n\
+                [[services]]\nid = \"diary\"\ndomains = [\"diary.chat.example\"]\n\
+                [[profiles]]\nid = \"p\"\ndeny_services = [\"chat\"]\nallow_services = [\"diary\"]\n\
+                [[organisations]]\nid = \"s\"\nprefixes = [\"192.0.2.0/28\"]\nprofile = \"p\"\n";
+    let everything = offline(&dir.write("s.toml", text), Progress::Quiet).unwrap();
+    assert_eq!(
+        everything.summaries.len(),
+        2,
+        "a service that is not used is no list"
+    );
+    let rows = [
+        (
+            "www.chat.example",
+            "block_local_name",
+            "service/chat",
+            "services.json",
+            2,
+        ),
+        (
+            "198.51.100.9",
+            "block_local_address",
+            "service/chat",
+            "services.json",
+            3,
+        ),
+        (
+            "diary.chat.example",
+            "pass_local_allow",
+            "service/diary",
+            "s.toml",
+            4,
+        ),
+    ];
+    for (subject, reason, list, file, line) in rows {
+        let told = ask(&everything, subject, "s", None);
+        assert_eq!(told.reason.as_deref(), Some(reason), "{subject}");
+        let winner = told.entries.iter().find(|entry| entry.wins).unwrap();
+        assert_eq!(
+            (winner.origin.list.as_str(), winner.origin.line),
+            (list, line)
+        );
+        assert!(winner.origin.file.ends_with(file));
+    }
+    assert_eq!(ask(&everything, "idle.example", "s", None).reason, None);
 }

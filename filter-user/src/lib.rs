@@ -1,6 +1,7 @@
 //! The daemon's parts. Registry files and configuration flow into one [`desired::Desired`] state;
 //! `kernel` makes the maps equal to it by a diff. Effects live in `kernel`, `daemon` and `cli`.
 
+pub mod bypass;
 pub mod categories;
 pub mod cli;
 pub mod compile;
@@ -11,6 +12,7 @@ pub mod desired;
 pub mod entries;
 pub mod explain;
 pub mod inspect;
+mod journal;
 pub mod kernel;
 pub mod load;
 pub mod normalise;
@@ -22,6 +24,8 @@ pub mod problem;
 pub mod registry;
 pub mod replay;
 pub mod safe_search;
+pub mod schedule;
+pub mod services;
 pub mod state;
 pub mod status;
 #[cfg(test)]

@@ -4,6 +4,9 @@
 use std::path::Path;
 use std::time::Instant;
 
+use jiff::Timestamp;
+
+use crate::bypass::Bypasses;
 use crate::categories::UNLAWFUL;
 use crate::compile::{Compiled, Input, Rejected, compile, safe_forms};
 use crate::config::{Config, Format, Registry, Tier};
@@ -38,8 +41,18 @@ pub struct Everything {
     pub seed: u64,
     /// Where targets of search engines were found.
     pub found: Found,
+    /// Bypasses, shared with who changes them.
+    pub bypasses: Bypasses,
     /// Milliseconds that all of it took.
     pub milliseconds: u64,
+}
+
+/// What is neither read nor compiled.
+struct Common {
+    seed: u64,
+    found: Found,
+    bypasses: Bypasses,
+    started: Instant,
 }
 
 /// What was in force before.
@@ -49,6 +62,8 @@ pub struct Before<'a> {
     pub state: &'a State,
     /// Files and compiled state, in the daemon that read them.
     pub everything: Option<&'a Everything>,
+    /// Bypasses that were given.
+    pub bypasses: &'a Bypasses,
 }
 
 impl Everything {
@@ -96,11 +111,21 @@ impl Everything {
             numbers: &numbers,
             interfaces: &interfaces,
             seed,
+            moment: &before.bypasses.moment(Timestamp::now()),
             before: before.everything.map(|everything| &everything.compiled),
         })
         .map_err(|problem| vec![problem])?;
         Ok(Everything::assemble(
-            config, loaded, numbers, found, compiled, seed, started,
+            config,
+            loaded,
+            numbers,
+            compiled,
+            Common {
+                seed,
+                found,
+                bypasses: before.bypasses.clone(),
+                started,
+            },
         ))
     }
 
@@ -108,11 +133,15 @@ impl Everything {
         config: Config,
         loaded: Loaded,
         numbers: Numbers,
-        found: Found,
         compiled: Compiled,
-        seed: u64,
-        started: Instant,
+        common: Common,
     ) -> Everything {
+        let Common {
+            seed,
+            found,
+            bypasses,
+            started,
+        } = common;
         let mut notes = loaded.notes;
         notes.extend(compiled.rejected.iter().map(holds));
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -125,6 +154,7 @@ impl Everything {
             compiled,
             seed,
             found,
+            bypasses,
             milliseconds,
         }
     }
@@ -147,6 +177,7 @@ impl Everything {
             sources: &self.sources,
             numbers: &self.numbers,
             compiled: &self.compiled,
+            bypasses: &self.bypasses,
             with_text: true,
         }
     }
@@ -188,6 +219,7 @@ pub fn offline(file: &Path, progress: Progress) -> Result<Everything, Vec<Proble
     let before = Before {
         state: &State::default(),
         everything: None,
+        bypasses: &Bypasses::default(),
     };
     Everything::read(file, seed, before, progress, |_, _| Ok(Vec::new()))
 }
@@ -215,11 +247,13 @@ pub fn block_list(list: &Path, progress: Progress) -> Result<Everything, Vec<Pro
         deltas: None,
         hidden_urls: Hidden::Skip,
         shrink_max_percent: None,
+        given: None,
     });
     let seed = crate::state::random_seed().unwrap_or(1);
     let before = Before {
         state: &State::default(),
         everything: None,
+        bypasses: &Bypasses::default(),
     };
     Everything::of_config(
         config,

@@ -69,6 +69,12 @@ impl StateDir {
         })
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The seed; a new random one where there is none.
     ///
     /// # Errors
@@ -127,7 +133,7 @@ impl StateDir {
 }
 
 /// Writes a file of mode 0600 in one step.
-fn write_secret(path: &Path, text: &[u8]) -> io::Result<()> {
+pub(crate) fn write_secret(path: &Path, text: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = OpenOptions::new()
         .write(true)

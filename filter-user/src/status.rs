@@ -55,6 +55,9 @@ pub struct Status {
     pub memory_bytes: u64,
     /// Packets of nobody enrolled, left alone.
     pub untouched: u64,
+    /// Bypasses in force.
+    #[serde(default)]
+    pub bypasses: Vec<Given>,
     /// The last start or reload.
     pub last_reload: Option<Reload>,
 }
@@ -119,6 +122,17 @@ impl fmt::Display for TargetStatus {
             ),
         }
     }
+}
+
+/// A bypass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// Of this organisation or segment.
+    pub org: String,
+    /// When it ends, in seconds since 1970; 0: it was ended.
+    pub until: i64,
+    /// Why it was given.
+    pub reason: String,
 }
 
 /// The program in force.
@@ -200,7 +214,7 @@ pub struct Stats {
     pub reason_categories: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
-/// Counters of one organisation.
+/// Counters of one organisation with all its segments, or of one segment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct OrgStats {
     /// Its id.
@@ -213,4 +227,43 @@ pub struct OrgStats {
     pub reasons: BTreeMap<String, u64>,
     /// Blocked and warned packets by category.
     pub categories: BTreeMap<String, u64>,
+    /// Segment by segment, their packets being among those above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<OrgStats>,
+}
+
+impl OrgStats {
+    /// Adds a segment, and its packets to the organisation's.
+    pub fn add_segment(&mut self, segment: OrgStats) {
+        let sums = [
+            (&mut self.verdicts, &segment.verdicts),
+            (&mut self.reasons, &segment.reasons),
+            (&mut self.categories, &segment.categories),
+        ];
+        for (sum, part) in sums {
+            for (label, packets) in part {
+                *sum.entry(label.clone()).or_default() += packets;
+            }
+        }
+        self.segments.push(segment);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_summed_into_their_organisation() {
+        let of = |org: &str, blocked| OrgStats {
+            org: org.to_owned(),
+            verdicts: BTreeMap::from([("block".to_owned(), blocked)]),
+            ..OrgStats::default()
+        };
+        let mut whole = of("a", 1);
+        whole.add_segment(of("a/x", 2));
+        whole.add_segment(of("a/y", 4));
+        assert_eq!(whole.verdicts["block"], 7);
+        assert_eq!(whole.segments[1].verdicts["block"], 4);
+    }
 }

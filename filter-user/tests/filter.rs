@@ -126,7 +126,7 @@ fn desired(more: u32) -> Desired {
                 suffix: tiers,
             },
         ],
-        subjects,
+        subjects: subjects.into(),
         organisations: vec![Organisation {
             id: "school".into(),
             realm: 0,

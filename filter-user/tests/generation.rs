@@ -16,7 +16,7 @@ use filter_user::desired::{
     address_key,
 };
 use filter_user::kernel::run::{XDP_DROP, XDP_PASS};
-use filter_user::kernel::{Generation, Grace, OBJECT, Seed};
+use filter_user::kernel::{Generation, Grace, KernelError, OBJECT, Seed};
 
 const SEED: Seed = Seed(0x5eed_5eed_5eed_5eed);
 
@@ -93,7 +93,7 @@ fn desired(organisations: Vec<Organisation>, mut subjects: Vec<Subject>) -> Desi
             mpls_reply: MplsReply::None,
         }],
         classes: vec![Class::default(), class(3)],
-        subjects,
+        subjects: subjects.into(),
         blocks4,
         organisations,
         syn_limit: 1000,
@@ -143,9 +143,8 @@ fn an_enrolled_source_meets_the_entries_and_its_neighbour_does_not() {
         organisation("a", &["10.0.0.0/30", "2001:db8:1::/48"]),
         organisation("b", &["10.0.0.4/32", "2001:db8:2:40::/64"]),
     ];
-    let mut state = desired(schools, vec![address("192.0.2.7", 9)]);
-    state.subjects.push(address("2001:db8:ffff::7", 10));
-    state.subjects.sort_by_key(|subject| subject.key);
+    let hosts = vec![address("192.0.2.7", 9), address("2001:db8:ffff::7", 10)];
+    let mut state = desired(schools, hosts);
     state.nets4 = vec![NetSubject {
         net: "198.51.100.0/25".parse().unwrap(),
         class: 1,
@@ -229,11 +228,18 @@ fn what_is_removed_passes_and_a_second_application_changes_nothing() {
     );
     assert_eq!(judged(&generation, "10.1.0.1", "192.0.2.7").0, XDP_DROP);
     let after = desired(schools().into_iter().take(1).collect(), vec![]);
-    let applied = generation
-        .apply(Some(&before), &after, Grace::Live)
+    // Lists and enrolment are not changed under packets that meet one of them and not the other.
+    let both = generation.apply(Some(&before), &after, Grace::Live);
+    assert!(matches!(both, Err(KernelError::NeedsNewGeneration(_))));
+    let between = desired(schools(), vec![]);
+    let first = generation
+        .apply(Some(&before), &between, Grace::Live)
+        .unwrap();
+    let second = generation
+        .apply(Some(&between), &after, Grace::Live)
         .unwrap();
     assert_eq!(
-        (applied.subjects.removed, applied.organisations.removed),
+        (first.subjects.removed, second.organisations.removed),
         (1, 1)
     );
     assert_eq!(

@@ -7,6 +7,7 @@
 )]
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use filter_common::abi::{Class, Policy, Tiers};
 use filter_common::name::name_key;
@@ -110,12 +111,12 @@ fn replayed_by(
                 suffix: tiers,
             },
         ],
-        subjects: vec![Subject {
+        subjects: Arc::new(vec![Subject {
             key,
             address: false,
             class: 1,
             entry: 4,
-        }],
+        }]),
         ..Desired::default()
     };
     let policy = Policy {

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::hello::HANDSHAKE;
 
 mod hidden;
+pub mod policies;
 
 pub use hidden::{asked, hidden};
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use filter_common::abi::{
     Class, LOCAL_CANARY, LOCAL_ECH, LOCAL_ENCRYPTED_DNS, LOCAL_ENDPOINT, LOCAL_ENGINE_SHIFT,
@@ -311,14 +312,14 @@ impl Setup {
             ..Desired::default()
         };
         desired.organisations.sort_by(|a, b| a.id.cmp(&b.id));
-        for ((key, address), (class, entry)) in std::mem::take(&mut rows.subjects) {
-            desired.subjects.push(Row {
-                key,
-                address,
-                class: rows.class(class),
-                entry,
-            });
-        }
+        let subjects = std::mem::take(&mut rows.subjects).into_iter();
+        let subjects = subjects.map(|((key, address), (class, entry))| Row {
+            key,
+            address,
+            class: rows.class(class),
+            entry,
+        });
+        desired.subjects = Arc::new(subjects.collect());
         for entry in &self.entries {
             if let Subject::Net(IpNet::V4(net)) = entry.subject
                 && net.prefix_len() == 32

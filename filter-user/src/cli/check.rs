@@ -78,8 +78,9 @@ fn report(everything: &Everything, context: &mut Context<'_>) -> Result<(), Fail
 /// How much is enrolled, in one line.
 pub(super) fn enrolled(total: &Enrolled) -> String {
     format!(
-        "enrolled: {} organisations, {} IPv4 addresses, {} IPv6 networks of /64",
+        "enrolled: {} organisations, {} segments, {} IPv4 addresses, {} IPv6 networks of /64",
         count(total.organisations),
+        count(total.segments),
         count(total.ipv4_addresses),
         count(total.ipv6_subnets),
     )

@@ -206,6 +206,9 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
         count(status.untouched)
     )?;
     print_names(status, out)?;
+    for given in &status.bypasses {
+        writeln!(out, "{}", super::bypass::line(given))?;
+    }
     if let Some(reload) = &status.last_reload {
         write!(out, "last reload: ")?;
         print_reload(reload, context)?;
@@ -313,7 +316,8 @@ fn print_stats(stats: &Stats, context: &mut Context<'_>) -> Result<(), Failure> 
         .chain(head.iter().map(String::as_str))
         .collect();
     let mut table = Table::new(&head);
-    for of in &stats.organisations {
+    let rows = stats.organisations.iter();
+    for of in rows.flat_map(|of| std::iter::once(of).chain(&of.segments)) {
         let mut row = vec![of.org.clone()];
         row.extend(VERDICTS.map(|verdict| count(of.verdicts.get(verdict).copied().unwrap_or(0))));
         table.row(row);
@@ -346,6 +350,10 @@ fn print_org(of: &OrgStats, context: &mut Context<'_>) -> Result<(), Failure> {
         }
         writeln!(context.out)?;
         table.print(context.out)?;
+    }
+    for segment in &of.segments {
+        writeln!(context.out)?;
+        print_org(segment, context)?;
     }
     Ok(())
 }

@@ -23,8 +23,11 @@ pub(super) struct Args {
     /// Destination address beside a name
     #[arg(long, value_name = "ADDRESS")]
     address: Option<IpAddr>,
-    /// Answer from this configuration and its registries, without the daemon
-    #[arg(short, long, value_name = "FILE")]
+    /// When: 2026-09-01T08:30 on the organisation's wall, or RFC 3339 (default: now)
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// Answer from this configuration, which need not be loaded, and its registries, without the daemon
+    #[arg(short, long, visible_alias = "policy", value_name = "FILE")]
     config: Option<PathBuf>,
     /// End with 1 if access is blocked
     #[arg(long)]
@@ -36,6 +39,7 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failur
         subject: args.subject.clone(),
         org: args.org.clone(),
         address: args.address,
+        at: args.at.clone(),
     };
     let explanation = match &args.config {
         Some(file) => from_files(file, &question)?,
@@ -113,6 +117,9 @@ fn print(explanation: &Explanation, context: &mut Context<'_>) -> Result<(), Fai
         explanation.verdict,
         explanation.action
     )?;
+    if !explanation.by.is_empty() {
+        writeln!(out, "at {}: by {}", explanation.at, explanation.by)?;
+    }
     writeln!(out)?;
     for stage in &explanation.stages {
         let mark = if stage.decides { "->" } else { "  " };

@@ -5,6 +5,7 @@
     reason = "commands tell their problems on standard error"
 )]
 
+mod bypass;
 mod check;
 mod daemon;
 mod explain;
@@ -60,6 +61,8 @@ enum Command {
     /// What is loaded, and what of it is not applied
     #[command(subcommand)]
     Registry(registry::Args),
+    /// Filter an organisation only by what is unlawful, for some time
+    Bypass(bypass::Args),
     /// End filtering: remove links and pins
     Detach(daemon::DetachArgs),
     /// Run a capture through the real program in this kernel and tell what each frame met
@@ -175,6 +178,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Reload(args) => daemon::reload(&args, &mut context),
         Command::Status(args) => daemon::status(&args, &mut context),
         Command::Stats(args) => daemon::stats(&args, &mut context),
+        Command::Bypass(args) => bypass::run(&args, &mut context),
         Command::Detach(args) => daemon::detach(&args, &mut context),
         Command::Replay(args) => replay::run(&args, &mut context),
         Command::Check(args) => check::run(&args, &mut context),

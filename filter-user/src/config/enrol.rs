@@ -1,19 +1,23 @@
 //! Enrolment: an organisation may not be broader than an organisation can be, and no address may be
 //! of two.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use filter_common::limits::{ORG_IPV4_ADDRESSES_MAX, ORG_IPV6_SUBNETS_MAX, ORGS_MAX};
 use ipnet::IpNet;
 
-use super::Organisation;
 use super::reader::Source;
+use super::{Organisation, Place};
 
 /// How much is enrolled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Enrolled {
     /// Organisations.
     pub organisations: u64,
+    /// Segments of them.
+    #[serde(default)]
+    pub segments: u64,
     /// IPv4 addresses of all of them.
     pub ipv4_addresses: u64,
     /// IPv6 networks of /64 of all of them; a longer prefix counts as one.
@@ -40,22 +44,30 @@ impl Enrolled {
 
 /// Checks all enrolments and sums them up.
 pub(super) fn check(source: &mut Source, organisations: &[Organisation]) -> Enrolled {
+    let segments = (organisations.iter())
+        .filter(|row| row.parent().is_some())
+        .count();
     let mut total = Enrolled {
-        organisations: organisations.len() as u64,
+        organisations: (organisations.len() - segments) as u64,
+        segments: segments as u64,
         ..Enrolled::default()
     };
     if organisations.len() > ORGS_MAX as usize {
-        let what = format!("{} organisations", organisations.len());
+        let what = format!("{} organisations and segments", organisations.len());
         source.problem(
             0,
             what,
             format!("at most {ORGS_MAX} are possible: split the filter"),
         );
     }
-    for organisation in organisations {
-        let mut own = Enrolled::default();
-        organisation.prefixes.iter().for_each(|net| own.add(net));
-        check_breadth(source, organisation, &own);
+    let mut whole: BTreeMap<&str, (&Organisation, Enrolled)> = BTreeMap::new();
+    for row in organisations {
+        let id = row.parent().unwrap_or(&row.id);
+        let (_, own) = whole.entry(id).or_insert((row, Enrolled::default()));
+        row.prefixes.iter().for_each(|net| own.add(net));
+    }
+    for (id, (organisation, own)) in whole {
+        check_breadth(source, id, organisation, &own);
         total.ipv4_addresses = total.ipv4_addresses.saturating_add(own.ipv4_addresses);
         total.ipv6_subnets = total.ipv6_subnets.saturating_add(own.ipv6_subnets);
     }
@@ -63,21 +75,26 @@ pub(super) fn check(source: &mut Source, organisations: &[Organisation]) -> Enro
     total
 }
 
-fn check_breadth(source: &mut Source, organisation: &Organisation, own: &Enrolled) {
+fn check_breadth(source: &mut Source, id: &str, organisation: &Organisation, own: &Enrolled) {
+    let Place {
+        file,
+        line,
+        section,
+    } = &organisation.place;
     let remedy = "enrol the organisation's own prefixes only, or enrol several organisations";
     if own.ipv4_addresses > ORG_IPV4_ADDRESSES_MAX {
         let what = format!(
-            "[[organisations]] prefixes: \"{}\" enrols {} IPv4 addresses, more than {ORG_IPV4_ADDRESSES_MAX} (a /20)",
-            organisation.id, own.ipv4_addresses
+            "{section} prefixes: \"{id}\" enrols {} IPv4 addresses, more than {ORG_IPV4_ADDRESSES_MAX} (a /20)",
+            own.ipv4_addresses
         );
-        source.problem_on_line(organisation.line, what, remedy);
+        source.problem_in(file, *line, what, remedy);
     }
     if own.ipv6_subnets > ORG_IPV6_SUBNETS_MAX {
         let what = format!(
-            "[[organisations]] prefixes: \"{}\" enrols {} IPv6 networks of /64, more than {ORG_IPV6_SUBNETS_MAX} (a /40)",
-            organisation.id, own.ipv6_subnets
+            "{section} prefixes: \"{id}\" enrols {} IPv6 networks of /64, more than {ORG_IPV6_SUBNETS_MAX} (a /40)",
+            own.ipv6_subnets
         );
-        source.problem_on_line(organisation.line, what, remedy);
+        source.problem_in(file, *line, what, remedy);
     }
 }
 
@@ -100,24 +117,27 @@ fn check_overlaps(source: &mut Source, organisations: &[Organisation]) {
             Some((held_realm, held, other))
                 if realm == held_realm && reaches(&held, net.network()) =>
             {
-                let (late, early) = if organisation.line >= other.line {
+                let order = |row: &'_ Organisation| (row.place.file.clone(), row.place.line);
+                let (late, early) = if order(organisation) >= order(other) {
                     (organisation, other)
                 } else {
                     (other, organisation)
                 };
                 let what = format!(
-                    "[[organisations]] prefixes: {net} of \"{}\" overlaps {held} of \"{}\" in realm \"{realm}\"",
-                    organisation.id, other.id
+                    "{} prefixes: {net} of \"{}\" overlaps {held} of \"{}\" in realm \"{realm}\"",
+                    late.place.section, organisation.id, other.id
                 );
                 let remedy = if std::ptr::eq(late, early) {
                     "remove the inner one".to_owned()
                 } else {
-                    format!(
-                        "take it out of one: \"{}\" is on line {}",
-                        early.id, early.line
-                    )
+                    let place = if early.place.file == late.place.file {
+                        format!("on line {}", early.place.line)
+                    } else {
+                        format!("in {}:{}", early.place.file.display(), early.place.line)
+                    };
+                    format!("take it out of one: \"{}\" is {place}", early.id)
                 };
-                source.problem_on_line(late.line, what, remedy);
+                source.problem_in(&late.place.file, late.place.line, what, remedy);
             }
             _ => holder = Some(current),
         }

@@ -2,22 +2,31 @@
 
 mod enrol;
 mod organisations;
+mod organisations_file;
 mod parse;
 mod portal;
 pub mod reader;
 mod registries;
+mod schedules;
+mod segments;
+mod services;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ipnet::IpNet;
+use jiff::tz::TimeZone;
 
 use crate::categories::Categories;
 use crate::desired::{FlowSizes, MplsReply};
 use crate::normalise::Guards;
 use crate::problem::Problem;
+use crate::registry::Given;
 use crate::registry::dump::Hidden;
 use crate::safe_search::{Engine, SafeSearch};
+use crate::schedule::{Calendar, Schedule};
+use crate::services::Service;
 
 pub use enrol::Enrolled;
 
@@ -45,10 +54,16 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     /// Registries, in the order of the file.
     pub registries: Vec<Registry>,
-    /// Enrolled organisations, sorted by id.
+    /// Services, of the configuration and of its file, in use or not.
+    pub services: Vec<Service>,
+    /// Enrolled organisations and their segments, sorted by id.
     pub organisations: Vec<Organisation>,
     /// Profiles, in the order of the file.
     pub profiles: Vec<Profile>,
+    /// Calendars of holidays, in the order of the file.
+    pub calendars: Vec<Calendar>,
+    /// Schedules, in the order of the file.
+    pub schedules: Vec<Schedule>,
     /// Portal, resolvers and other infrastructure.
     pub infrastructure: Vec<Infrastructure>,
     /// The block page, where there is one.
@@ -236,23 +251,53 @@ pub struct Registry {
     pub hidden_urls: Hidden,
     /// Dump: entries in percent of those before that may be gone at once.
     pub shrink_max_percent: Option<u32>,
+    /// Its entries, where they are part of another file: a service's.
+    pub given: Option<Arc<Vec<Given>>>,
 }
 
-/// An enrolled organisation.
+/// An enrolled organisation, or a segment: a part of its network with a profile of its own.
 #[derive(Clone, Debug)]
 pub struct Organisation {
-    /// Its id, unique.
+    /// Its id, unique; of a segment the organisation's id, `/` and the segment's.
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Line of its table.
-    pub line: u32,
+    /// Where it stands.
+    pub place: Place,
+    /// The region it is in, as the operator calls it; empty: none was named.
+    pub region: String,
+    /// The zone of its clocks.
+    pub timezone: TimeZone,
     /// The address space its prefixes belong to.
     pub realm: String,
-    /// Its prefixes.
+    /// Its prefixes; of an organisation with segments those that no segment takes.
     pub prefixes: Vec<IpNet>,
-    /// Index into [`Config::profiles`].
+    /// Its own profile, an index into [`Config::profiles`].
     pub profile: usize,
+    /// Index into [`Config::schedules`]: which other profile is in force when.
+    pub schedule: Option<usize>,
+}
+
+impl Organisation {
+    /// Id of the organisation that this segment is a part of; `None`: it is no segment.
+    #[must_use]
+    pub fn parent(&self) -> Option<&str> {
+        self.id.split_once(SEGMENT_MARK).map(|(parent, _)| parent)
+    }
+}
+
+/// What stands between an organisation's id and that of its segment.
+pub const SEGMENT_MARK: char = '/';
+
+/// Where a table or row of a configuration stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: Arc<Path>,
+    /// Its line, counted from 1.
+    pub line: u32,
+    /// What problems call it, such as `[[organisations]]`.
+    pub section: &'static str,
 }
 
 /// What becomes of QUIC (HTTP/3).

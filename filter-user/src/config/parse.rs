@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::organisations::{check_realms, infrastructure, organisations};
+use super::organisations::{check_realms, infrastructure, organisations, sort};
 use super::portal::{always_reachable, portal};
 use super::reader::{At, Section, Source};
 use super::registries::registries;
+use super::schedules::schedules;
+use super::services::{Named, put_in_use, services};
 use super::{
     Config, DEFAULT_REALM, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Daemon, Interface, Mode,
-    Profile, Quic, Registry, Tier, enrol,
+    Profile, Quic, Registry, Tier, enrol, segments,
 };
 use crate::categories::{AGES, BUILT_IN, Categories};
 use crate::desired::{FlowSizes, MplsReply};
@@ -46,17 +48,28 @@ pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     };
     let daemon = daemon(&mut root, &mut context);
     let interfaces = interfaces(&mut root, &mut context);
-    let registries = registries(&mut root, &mut context);
-    let profiles = profiles(&mut root, &mut context, &registries);
-    let mut organisations = organisations(&mut root, &mut context, &profiles);
+    let mut registries = registries(&mut root, &mut context);
+    let (services, problems) = services(&mut root, &mut context);
+    foreign.extend(problems);
+    let (mut profiles, named) = profiles(&mut root, &mut context, &registries);
+    put_in_use(
+        context.source,
+        &services,
+        &named,
+        &mut registries,
+        &mut profiles,
+    );
+    let (calendars, schedules) = schedules(&mut root, &mut context, &profiles);
+    let organisations = organisations(&mut root, &mut context, &profiles, &schedules);
     let mut infrastructure = infrastructure(&mut root, &mut context);
     let portal = portal(&mut root, &mut context);
     if let Some(portal) = &portal {
         always_reachable(portal, &mut infrastructure);
     }
     check_realms(context.source, &interfaces, &organisations);
+    let organisations = sort(context.source, organisations);
+    let organisations = segments::part(context.source, organisations);
     let enrolled = enrol::check(context.source, &organisations);
-    organisations.sort_by(|left, right| left.id.cmp(&right.id));
     root.finish(&mut source);
     foreign.extend(source.into_problems());
     if !foreign.is_empty() {
@@ -70,8 +83,11 @@ pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
         engines,
         interfaces,
         registries,
+        services,
         organisations,
         profiles,
+        calendars,
+        schedules,
         infrastructure,
         portal,
         enrolled,
@@ -363,17 +379,18 @@ fn profiles(
     root: &mut Section<'_, '_>,
     context: &mut Context<'_>,
     registries: &[Registry],
-) -> Vec<Profile> {
+) -> (Vec<Profile>, Vec<Named>) {
     let mut seen = HashMap::new();
-    let mut profiles = Vec::new();
+    let (mut profiles, mut all_named) = (Vec::new(), Vec::new());
     for section in root.tables(context.source, "profiles") {
-        let Some((id, profile)) = profile(section, context, registries) else {
+        let Some((id, profile, named)) = profile(section, context, registries) else {
             continue;
         };
         check_unique(context.source, "[[profiles]]", &mut seen, &id);
         profiles.push(profile);
+        all_named.push(named);
     }
-    profiles
+    (profiles, all_named)
 }
 
 const SAFE_SEARCH: &[(&str, SafeSearch)] = &[
@@ -386,7 +403,7 @@ fn profile(
     mut section: Section<'_, '_>,
     context: &mut Context<'_>,
     registries: &[Registry],
-) -> Option<(At<String>, Profile)> {
+) -> Option<(At<String>, Profile, Named)> {
     let source = &mut *context.source;
     let id = section.required(source, "id");
     let age = section.number(source, "age", 0..=18);
@@ -403,6 +420,10 @@ fn profile(
     let allow_only = section.flag(source, "allow_only").unwrap_or(false);
     let allow = section.strings(source, "allow");
     let deny = section.strings(source, "deny");
+    let named = Named {
+        allow: section.strings(source, "allow_services"),
+        deny: section.strings(source, "deny_services"),
+    };
     let reset = section.choice(source, "action", &[("reset", true), ("drop", false)]);
     let dns = section.choice(source, "dns", &[("portal", false), ("nxdomain", true)]);
     let quic = section.choice(
@@ -438,7 +459,7 @@ fn profile(
         withhold_ech: ech.unwrap_or(true),
         safe_search: safe_search.unwrap_or(SafeSearch::Off),
     };
-    Some((id?, profile))
+    Some((id?, profile, named))
 }
 
 /// Indexes of the local registries with these ids.

@@ -61,11 +61,22 @@ impl Source {
             .push(Problem::at(&self.file, line, what, remedy));
     }
 
-    /// What was found wrong, in the order of lines.
+    /// Notes what is wrong on a line of this or another file.
+    pub fn problem_in(&mut self, file: &Path, line: u32, what: String, remedy: impl Into<String>) {
+        self.problems.push(Problem::at(file, line, what, remedy));
+    }
+
+    /// What was found wrong, in the order of lines; that of other files behind it.
     #[must_use]
-    pub fn into_problems(mut self) -> Vec<Problem> {
-        self.problems.sort_by_key(|problem| problem.line);
-        self.problems
+    pub fn into_problems(self) -> Vec<Problem> {
+        let Source {
+            file, mut problems, ..
+        } = self;
+        problems.sort_by(|left, right| {
+            let rank = |problem: &Problem| problem.file != file;
+            (rank(left), &left.file, left.line).cmp(&(rank(right), &right.file, right.line))
+        });
+        problems
     }
 }
 

@@ -107,6 +107,7 @@ fn registry(
         deltas: dump.deltas,
         hidden_urls: dump.hidden_urls,
         shrink_max_percent: dump.shrink_max_percent,
+        given: None,
     };
     Some((id, registry))
 }

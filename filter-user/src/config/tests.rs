@@ -63,6 +63,7 @@ fn good_configuration_is_read() {
         config.enrolled,
         Enrolled {
             organisations: 2,
+            segments: 0,
             ipv4_addresses: 272,
             ipv6_subnets: 256
         }
@@ -247,10 +248,10 @@ fn overlaps_within_a_realm_are_refused_and_between_realms_are_not() {
 fn duplicate_ids_name_the_first_line() {
     let found = problems(&GOOD.replace("id = \"s1\"", "id = \"s2\""));
     assert!(
-        found[0].starts_with("dir/s.toml:34: [[organisations]] id \"s2\" is there twice"),
+        found[0].starts_with("dir/s.toml:33: [[organisations]] id \"s2\" is there twice"),
         "{found:?}"
     );
-    assert!(found[0].ends_with("line 29"), "{found:?}");
+    assert!(found[0].ends_with("line 28"), "{found:?}");
 }
 
 #[test]
@@ -379,4 +380,180 @@ fn keys_of_a_dump_belong_to_a_dump() {
     let registry = &config.registries[0];
     assert_eq!(registry.deltas.as_deref(), Some(Path::new("dir/d")));
     assert_eq!(registry.shrink_max_percent, Some(50));
+}
+
+/// Problems of a configuration whose organisations stand in a file of CSV, without the directory.
+fn problems_of_csv(toml: &str, csv: &[u8]) -> Vec<String> {
+    let dir = crate::testing::TempDir::new();
+    dir.write("schools.csv", csv);
+    let text = format!("organisations_file = \"schools.csv\"\n{GOOD}{toml}");
+    match Config::from_text(&dir.path().join("s.toml"), &text) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems
+            .iter()
+            .map(|problem| {
+                let name = problem.file.file_name().unwrap().to_string_lossy();
+                format!("{name}:{}: {}", problem.line, problem.what)
+            })
+            .collect(),
+    }
+}
+
+#[test]
+fn organisations_come_from_csv_with_mark_semicolons_and_segments() {
+    let dir = crate::testing::TempDir::new();
+    let csv = "\u{feff}id;profile;prefixes;name;timezone;region\r\n\
+               a/lab;school;198.51.100.4/30;;;\r\n\
+               a;school;198.51.100.0/28 2001:db8:a::/48;\"School; A\";Asia/Omsk;55\r\n";
+    dir.write("schools.csv", csv);
+    let text =
+        format!("organisations_file = \"schools.csv\"\ntimezone = \"Europe/Moscow\"\n{GOOD}");
+    let config = Config::from_text(&dir.path().join("s.toml"), &text).unwrap();
+    let ids: Vec<&str> = config
+        .organisations
+        .iter()
+        .map(|org| org.id.as_str())
+        .collect();
+    assert_eq!(ids, ["a", "a/lab", "s1", "s2"]);
+    let whole = config.organisation("a").unwrap();
+    let segment = config.organisation("a/lab").unwrap();
+    assert_eq!(
+        (whole.name.as_str(), whole.region.as_str()),
+        ("School; A", "55")
+    );
+    assert_eq!((whole.place.line, segment.place.line), (3, 2));
+    assert_eq!(segment.parent(), Some("a"));
+    assert_eq!(segment.timezone.iana_name(), Some("Asia/Omsk"));
+    let other = config.organisation("s1").unwrap();
+    assert_eq!(other.timezone.iana_name(), Some("Europe/Moscow"));
+    let rest: Vec<String> = whole.prefixes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        rest,
+        ["198.51.100.0/30", "198.51.100.8/29", "2001:db8:a::/48"]
+    );
+    assert_eq!(
+        (config.enrolled.organisations, config.enrolled.segments),
+        (3, 1)
+    );
+}
+
+#[test]
+fn problems_of_csv_have_its_file_and_line_and_come_all_at_once() {
+    let csv = "id,profile,prefixes,realm\n\
+               a,school,198.51.100.0/28,lan\n\
+               b,skool,198.51.100.300/28,lan\n\
+               c,school,198.51.100.8/30\n\
+               d,school,198.51.100.9/30,lan\n\
+               ,school,198.51.100.64/30,lan\n\
+               e/x,school,198.51.100.68/30,lan\n\
+               a/y,school,198.51.100.72/30,\n\
+               s1,school,,lan\n";
+    let found = problems_of_csv("", csv.as_bytes());
+    let wanted = [
+        "schools.csv:3: organisations_file prefixes: \"198.51.100.300/28\" is no prefix",
+        "schools.csv:3: organisations_file profile: unknown profile \"skool\"",
+        "schools.csv:4: the row has 3 fields, and there are 4 columns",
+        "schools.csv:5: organisations_file prefixes: \"198.51.100.9/30\" has host bits set",
+        "schools.csv:5: organisations_file prefixes: 198.51.100.8/30 of \"d\" overlaps 198.51.100.0/28 of \"a\" in realm \"lan\"",
+        "schools.csv:6: organisations_file has no id",
+        "schools.csv:7: organisations_file id: there is no organisation \"e\"",
+        "schools.csv:8: organisations_file prefixes: 198.51.100.72/30 of \"a/y\" is no part of the prefixes of \"a\"",
+        "schools.csv:9: organisations_file has no prefixes",
+        "schools.csv:9: organisations_file id \"s1\" is there twice",
+    ];
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn unknown_columns_and_foreign_encodings_are_refused() {
+    let found = problems_of_csv("", b"id,profile,prefix,profile\na,school,192.0.2.64/30,x\n");
+    let wanted = [
+        "schools.csv:1: unknown column \"prefix\"",
+        "schools.csv:1: column profile is there twice",
+        "schools.csv:1: there is no column prefixes",
+    ];
+    assert_eq!(found, wanted);
+    let found = problems_of_csv(
+        "",
+        b"id,profile,prefixes,name\na,school,192.0.2.64/30,\xd8\xea\n",
+    );
+    assert!(found[0].starts_with("schools.csv:2: no CSV: "), "{found:?}");
+    let found = problems_of_csv("", b"");
+    assert_eq!(found, ["schools.csv:0: is empty"]);
+}
+
+#[test]
+fn segments_are_checked_against_their_organisation() {
+    let segments = "
+[[organisations]]
+id = \"t\"
+timezone = \"Asia/Nowhere\"
+prefixes = [\"203.0.113.0/26\"]
+profile = \"school\"
+[[organisations.segments]]
+id = \"staff\"
+prefixes = [\"203.0.113.0/28\"]
+profile = \"school\"
+[[organisations.segments]]
+id = \"guests\"
+prefixes = [\"203.0.113.8/29\", \"203.0.113.64/29\"]
+profile = \"school\"
+[[organisations.segments]]
+id = \"a/b\"
+realm = \"lan\"
+prefixes = [\"10.1.0.0/24\"]
+";
+    let found = problems(&format!("{GOOD}{segments}"));
+    let found: Vec<&str> = (found.iter())
+        .map(|problem| problem.split(" [[").nth(1).unwrap())
+        .collect();
+    assert!(
+        found[0].contains("unknown time zone \"Asia/Nowhere\""),
+        "{found:?}"
+    );
+    assert!(
+        found[1].contains("203.0.113.64/29 of \"t/guests\" is no part"),
+        "{found:?}"
+    );
+    assert!(
+        found[2].contains("203.0.113.8/29 of \"t/guests\" overlaps 203.0.113.0/28"),
+        "{found:?}"
+    );
+    assert!(found[3].contains("\"a/b\" holds a \"/\""), "{found:?}");
+    assert_eq!(found.len(), 4, "{found:?}");
+}
+
+#[test]
+fn unknown_services_and_too_many_in_use_are_refused() {
+    let mut text = String::new();
+    let mut ids = Vec::new();
+    for number in 0..60 {
+        text += &format!("[[services]]\nid = \"v{number}\"\ndomains = [\"v{number}.example\"]\n");
+        ids.push(format!("\"v{number}\""));
+    }
+    let profile = |ids: &[String]| {
+        format!(
+            "{text}[[profiles]]\nid = \"p\"\ndeny_services = [{}]\n",
+            ids.join(",")
+        )
+    };
+    assert!(problems(&profile(&ids[..53])).is_empty());
+    let found = problems(&profile(&ids[..54]));
+    assert!(
+        found[0].contains("54 services in use and 0 registries of tier local"),
+        "{found:?}"
+    );
+    let found = problems(&profile(&["\"v3x\"".to_owned()]));
+    assert!(
+        found[0].contains("unknown service \"v3x\": did you mean \"v3\"?"),
+        "{found:?}"
+    );
+    let twice = "[[services]]\nid = \"v1\"\ndomains = [\"ru\"]\n";
+    let found = problems(&format!("{}{twice}", profile(&ids[..1])));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found
+            .iter()
+            .any(|problem| problem.contains("service v1 is there twice"))
+    );
 }

@@ -10,8 +10,11 @@ use tracing::{error, info, warn};
 use super::gate::{self, Refused};
 use super::gauge;
 use super::quic::Reader;
+use crate::bypass::Bypasses;
 use crate::cli::Exit;
+use crate::compile::Rule;
 use crate::config::{Config, Quic};
+use crate::desired::Desired;
 use crate::kernel::Filter;
 use crate::kernel::filter::Report;
 use crate::load::{Before, Everything};
@@ -32,7 +35,10 @@ pub(super) struct Core {
     pub(super) everything: Option<Arc<Everything>>,
     pub(super) filter: Option<Filter>,
     pub(super) last_reload: Option<Reload>,
-    state_dir: StateDir,
+    pub(super) state_dir: StateDir,
+    /// What organisations are under, as the maps have it.
+    pub(super) rules: Vec<Rule>,
+    pub(super) bypasses: Bypasses,
     state: State,
     seed: u64,
     /// Where the portal finds what is in force.
@@ -51,6 +57,7 @@ pub(super) struct Reading {
     seed: u64,
     state: State,
     before: Option<Arc<Everything>>,
+    bypasses: Bypasses,
 }
 
 impl Reading {
@@ -59,6 +66,7 @@ impl Reading {
         let before = Before {
             state: &self.state,
             everything: self.before.as_deref(),
+            bypasses: &self.bypasses,
         };
         Everything::read(
             &self.file,
@@ -86,6 +94,8 @@ impl Core {
             last_reload: None,
             seed: state_dir.seed()?,
             state: state_dir.load(),
+            rules: Vec::new(),
+            bypasses: Bypasses::load(state_dir.path()),
             state_dir,
             portal: Slot::default(),
             quic: Reader::default(),
@@ -101,6 +111,7 @@ impl Core {
             seed: self.seed,
             state: self.state.clone(),
             before: self.everything.clone(),
+            bypasses: self.bypasses.clone(),
         }
     }
 
@@ -166,7 +177,8 @@ impl Core {
         if before.found == found {
             return Ok(());
         }
-        let led = before.led(found);
+        let mut led = before.led(found);
+        rule(&mut led.compiled.desired, &self.rules);
         let (old, new) = (&before.compiled.desired, &led.compiled.desired);
         gate::apply(filter, &led.config, Some(old), new).map_err(|refused| refused.problem)?;
         self.keep(led);
@@ -180,8 +192,17 @@ impl Core {
         else {
             return;
         };
+        let mut desired = everything.compiled.desired.clone();
+        rule(&mut desired, &self.rules);
         let before = self.gauge.take().unwrap_or_default();
-        self.gauge = Some(gauge::round(filter, everything, before));
+        let alarms = before.alarms;
+        let status = gauge::round(filter, &everything.config, &desired, before);
+        if status.alarms != alarms {
+            // A repair may have made new maps.
+            let everything = Arc::clone(everything);
+            self.follow_generation(&everything);
+        }
+        self.gauge = Some(status);
     }
 
     /// Interfaces that went and came again have other numbers: the program is attached to them anew.
@@ -197,6 +218,7 @@ impl Core {
         }
         let mut moved = Everything::clone(before);
         moved.compiled.desired.interfaces = rows;
+        rule(&mut moved.compiled.desired, &self.rules);
         let (old, new) = (&before.compiled.desired, &moved.compiled.desired);
         match gate::apply(filter, &moved.config, Some(old), new) {
             Ok(_) => {
@@ -215,13 +237,28 @@ impl Core {
             warn!("{problem}");
         }
         let everything = Arc::new(everything);
+        self.follow_generation(&everything);
+        let rows = everything.compiled.desired.organisations.iter();
+        self.rules = rows
+            .map(|row| Rule {
+                policy: row.policy,
+                bypass_until_ns: row.bypass_until_ns,
+            })
+            .collect();
+        self.everything = Some(everything);
+        // A boundary may have passed while everything was read.
+        self.tick();
+    }
+
+    /// Points the portal and the reader of QUIC to the maps in force.
+    pub(super) fn follow_generation(&mut self, everything: &Arc<Everything>) {
         if let Some(filter) = &self.filter
             && everything.config.portal.is_some()
         {
             let numbers = gate::organisation_numbers(filter, &everything.config);
             let grants = filter.generation().tables().grants.clone();
             self.portal
-                .put(View::new(Arc::clone(&everything), &numbers, grants));
+                .put(View::new(Arc::clone(everything), &numbers, grants));
         }
         let read = everything.config.profiles.iter();
         if let Some(filter) = &self.filter
@@ -232,7 +269,6 @@ impl Core {
             let limit = everything.config.daemon.syn_limit;
             self.quic.follow(filter.generation(), limit);
         }
-        self.everything = Some(everything);
     }
 
     /// Left-out lines, and settings that only a restart changes.
@@ -260,6 +296,13 @@ impl Core {
             );
         }
         notes
+    }
+}
+
+/// Puts organisations under what they are under now: it changes by the clock, and the state was compiled before.
+pub(super) fn rule(desired: &mut Desired, rules: &[Rule]) {
+    for (row, rule) in desired.organisations.iter_mut().zip(rules) {
+        (row.policy, row.bypass_until_ns) = (rule.policy, rule.bypass_until_ns);
     }
 }
 

@@ -4,14 +4,19 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::Path;
+use std::sync::Arc;
 
 use filter_common::name::org_id_key;
 
+use super::core::{Core, rule};
 use crate::cli::Exit;
+use crate::compile::Rule;
 use crate::config::{Config, Interface, Mode};
-use crate::desired::{Desired, InterfaceRow};
+use crate::desired::{Change, Desired, InterfaceRow};
+use crate::kernel::apply::Grace;
 use crate::kernel::filter::Report;
 use crate::kernel::{Attachment, Filter, KernelError, Options, Seed};
+use crate::load::Everything;
 use crate::numbers::Numbers;
 use crate::problem::Problem;
 
@@ -147,6 +152,39 @@ pub(crate) fn apply(
     filter
         .apply(before, desired, &attachments(config, desired))
         .map_err(|error| Refused::new(&error, true))
+}
+
+/// Writes what the organisations at `changed` are under from now on; where there is no room for it, all is
+/// applied anew.
+pub(super) fn set_rules(
+    core: &mut Core,
+    everything: &Arc<Everything>,
+    rules: &[Rule],
+    changed: &[usize],
+) -> Result<(), Refused> {
+    let Some(filter) = core.filter.as_mut() else {
+        return Ok(());
+    };
+    let of = |at: &usize| {
+        let (organisation, rule) = (everything.config.organisations.get(*at)?, rules.get(*at)?);
+        Some(Change {
+            id: &organisation.id,
+            policy: rule.policy,
+            bypass_until_ns: rule.bypass_until_ns,
+        })
+    };
+    let changes: Vec<Change<'_>> = changed.iter().filter_map(of).collect();
+    match filter.generation().change(&changes, Grace::Live) {
+        Ok(_) => return Ok(()),
+        Err(KernelError::NeedsNewGeneration(_)) => {}
+        Err(error) => return Err(Refused::new(&error, true)),
+    }
+    let before = &everything.compiled.desired;
+    let mut desired = before.clone();
+    rule(&mut desired, rules);
+    apply(filter, &everything.config, Some(before), &desired)?;
+    core.follow_generation(everything);
+    Ok(())
 }
 
 /// Interfaces that have a pinned link.

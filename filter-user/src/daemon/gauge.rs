@@ -7,9 +7,10 @@ use tracing::{error, warn};
 
 use super::gate;
 use super::server::Server;
+use crate::config::Config;
+use crate::desired::Desired;
 use crate::kernel::error::chain;
 use crate::kernel::{Filter, Gauge};
-use crate::load::Everything;
 use crate::status::GaugeStatus;
 
 /// Compares for ever.
@@ -26,15 +27,15 @@ pub(super) async fn follow(server: Server) {
 /// Compares, repairs what differs, and compares again.
 pub(super) fn round(
     filter: &mut Filter,
-    everything: &Everything,
+    config: &Config,
+    desired: &Desired,
     before: GaugeStatus,
 ) -> GaugeStatus {
     let started = Instant::now();
     let at = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
-    let desired = &everything.compiled.desired;
-    let attachments = gate::attachments(&everything.config, desired);
+    let attachments = gate::attachments(config, desired);
     let first = filter.gauge(desired, &attachments);
     let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let status = GaugeStatus {

@@ -12,6 +12,7 @@ mod quic;
 mod report;
 mod server;
 mod targets;
+mod tick;
 
 use std::path::Path;
 
@@ -116,6 +117,7 @@ async fn serve(
     tokio::spawn(server.clone().serve(listener));
     tokio::spawn(targets::follow(server.clone()));
     tokio::spawn(gauge::follow(server.clone()));
+    tokio::spawn(tick::follow(server.clone(), server.changed()));
     #[cfg(feature = "diagnostics")]
     diagnostics::follow(server.clone())?;
     notify::notify("READY=1");

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use filter_common::abi::ABI;
 use filter_common::reason::Reason;
+use jiff::Timestamp;
 
 use super::core::Core;
 use super::gate;
 use crate::categories::Categories;
 use crate::config::{Config, Mode};
 use crate::kernel::{Filter, KernelError};
-use crate::status::{Attached, Level, OrgStats, Program, Stats, Status};
+use crate::status::{Attached, Given, Level, OrgStats, Program, Stats, Status};
 
 /// How things are.
 pub(super) fn status(core: &Core) -> Result<Status, KernelError> {
@@ -55,6 +56,13 @@ pub(super) fn status(core: &Core) -> Result<Status, KernelError> {
         fill: filter.map(levels).unwrap_or_default(),
         memory_bytes: filter.map_or(0, |filter| filter.generation().memory()),
         untouched: filter.map_or(Ok(0), |filter| filter.generation().counters().untouched())?,
+        bypasses: (core.bypasses.list(Timestamp::now()).into_iter())
+            .map(|(org, bypass)| Given {
+                org,
+                until: bypass.until,
+                reason: bypass.reason,
+            })
+            .collect(),
         last_reload: core.last_reload.clone(),
     })
 }
@@ -138,7 +146,8 @@ pub(super) fn stats(
         let Some(organisation) = config.organisations.get(at) else {
             continue;
         };
-        if org.is_some_and(|wanted| wanted != organisation.id) {
+        let asked = |wanted| wanted == organisation.id || Some(wanted) == organisation.parent();
+        if !org.is_none_or(asked) {
             continue;
         }
         let mut of = OrgStats {
@@ -150,7 +159,15 @@ pub(super) fn stats(
         if let Some(row) = generation.tables().category_counters.get(number) {
             of.categories = by_category(&config.categories, &row.packets);
         }
-        stats.organisations.push(of);
+        // Sorted by id, an organisation stands somewhere before its segments.
+        let whole = organisation.parent().and_then(|parent| {
+            let mut all = stats.organisations.iter_mut().rev();
+            all.find(|whole| whole.org == parent)
+        });
+        match whole {
+            Some(whole) => whole.add_segment(of),
+            None => stats.organisations.push(of),
+        }
     }
     if org.is_none() {
         for reason in Reason::ALL {

@@ -32,6 +32,8 @@ pub(super) struct Server {
     /// Told after each reload.
     pub(super) reloaded: Arc<Notify>,
     connections: Arc<Semaphore>,
+    /// Told when policies have changed otherwise than by the clock.
+    changed: Arc<Notify>,
 }
 
 impl Server {
@@ -41,10 +43,16 @@ impl Server {
             reloading: Arc::new(tokio::sync::Mutex::new(())),
             reloaded: Arc::new(Notify::new()),
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            changed: Arc::new(Notify::new()),
         }
     }
 
-    fn core(&self) -> MutexGuard<'_, Core> {
+    /// Told when policies have changed otherwise than by the clock.
+    pub(super) fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+
+    pub(super) fn core(&self) -> MutexGuard<'_, Core> {
         // A panic while the lock was held left the state as the last finished assignment made it.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,13 +86,14 @@ impl Server {
     }
 
     async fn connection(&self, stream: UnixStream) -> io::Result<()> {
+        let actor = stream.peer_cred().ok().map(|peer| peer.uid());
         let (reader, mut writer) = stream.into_split();
         let mut line = Vec::new();
         BufReader::new(reader.take(REQUEST_BYTES_MAX))
             .read_until(b'\n', &mut line)
             .await?;
         let response = match serde_json::from_slice(&line) {
-            Ok(request) => self.answer(request).await,
+            Ok(request) => self.answer(request, actor).await,
             Err(error) => Response::failure(
                 Exit::Usage,
                 vec![format!("request not understood: {error}")],
@@ -95,7 +104,7 @@ impl Server {
         writer.write_all(&text).await
     }
 
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, request: Request, actor: Option<u32>) -> Response {
         if let Request::Reload { wait } = request {
             let server = self.clone();
             let reload = tokio::spawn(async move { server.reload().await });
@@ -107,12 +116,12 @@ impl Server {
             };
         }
         let server = self.clone();
-        tokio::task::spawn_blocking(move || server.look_up(&request))
+        tokio::task::spawn_blocking(move || server.look_up(&request, actor))
             .await
             .unwrap_or_else(|_| lost())
     }
 
-    fn look_up(&self, request: &Request) -> Response {
+    fn look_up(&self, request: &Request, actor: Option<u32>) -> Response {
         match request {
             Request::Status => match report::status(&self.core()) {
                 Ok(status) => Response::data(&status),
@@ -120,6 +129,11 @@ impl Server {
             },
             Request::Stats { org } => self.stats(org.as_deref()),
             Request::Explain(question) => self.explain(question),
+            Request::Bypass {
+                org,
+                seconds,
+                reason,
+            } => self.core().bypass(org, *seconds, reason, actor),
             Request::Reload { .. } => lost(),
         }
     }
@@ -162,7 +176,9 @@ impl Server {
             let reading = server.core().reading();
             let read = reading.read(Progress::Quiet);
             drop(reading);
-            server.core().apply(read)
+            let reload = server.core().apply(read);
+            server.changed.notify_one();
+            reload
         };
         let reload = tokio::task::spawn_blocking(work).await.unwrap_or_default();
         notify::notify(if reload.ok {

@@ -18,7 +18,7 @@ use super::subjects::{lower_bits, raise_bits, store_image};
 use super::tables::SplitBytes;
 use super::trie::Prefix;
 use super::{Seed, Tables};
-use crate::desired::{Desired, Organisation};
+use crate::desired::{Change, Desired, Organisation};
 
 /// What is to be done to the enrolment.
 #[derive(Debug)]
@@ -162,10 +162,9 @@ impl EnrolmentPlan {
         self.keys6.iter().copied()
     }
 
-    /// Whether anything is not as it shall be.
-    pub(crate) fn differs(&self, tables: &Tables) -> bool {
+    /// Whether an organisation comes, goes, or is under another policy or bypass.
+    pub(crate) fn changes_rows(&self) -> bool {
         !(self.adds.is_empty() && self.changes.is_empty() && self.removals.is_empty())
-            || self.wrong_words(tables) != 0
     }
 
     /// Whether one organisation's policy and bypass change: they are two words, and a packet may meet one of them.
@@ -471,6 +470,44 @@ fn apply_ipv6(tables: &Tables, plan: &EnrolmentPlan, grace: Grace) -> Result<(),
         );
     }
     Ok(())
+}
+
+/// Writes what organisations are under from now on, and gives the number of rows that changed.
+pub(crate) fn change(
+    tables: &Tables,
+    wanted: &[Change<'_>],
+    seed: Seed,
+    grace: Grace,
+) -> Result<usize, KernelError> {
+    let mut policies = RowsByValue::read(&tables.policies, &used_policies(tables), "policies");
+    let numbers = numbers(tables);
+    let mut changes = Vec::with_capacity(wanted.len());
+    for change in wanted {
+        let id_key = org_id_key(seed.0, change.id.as_bytes());
+        let number = numbers.get(&id_key).copied();
+        let number = number.ok_or(KernelError::NeedsNewGeneration("organisations"))?;
+        let row = Org {
+            id_key,
+            bypass_until_ns: change.bypass_until_ns,
+            policy: policies.row(change.policy)?,
+            pad: 0,
+        };
+        if tables.orgs.get(number) != Some(row) {
+            changes.push((number, row));
+        }
+    }
+    let policies = policies.into_new();
+    if !policies.is_empty() {
+        // A row that nothing leads to may still be read by a packet that was led there.
+        grace.wait();
+    }
+    for (row, policy) in policies {
+        tables.policies.set(row, policy);
+    }
+    for (number, row) in &changes {
+        tables.orgs.set(*number, *row);
+    }
+    Ok(changes.len())
 }
 
 /// Organisation numbers by the key of their id, as the maps hold them.

@@ -17,7 +17,7 @@ use super::run::Runner;
 use super::sizes::Sizes;
 use super::tables::{Maps, map_of};
 use super::{Seed, Tables, read, syscall};
-use crate::desired::{Desired, FlowSizes};
+use crate::desired::{Change, Desired, FlowSizes};
 
 /// A program with its maps.
 pub struct Generation {
@@ -138,6 +138,15 @@ impl Generation {
     ) -> Result<Applied, KernelError> {
         let forget = |numbers: &[u32]| self.counters().forget(numbers);
         apply::apply(&self.tables, before, desired, self.seed, grace, &forget)
+    }
+
+    /// Writes what organisations are under from now on; all else stays. Gives the number of changed rows.
+    ///
+    /// # Errors
+    /// [`KernelError::NeedsNewGeneration`] if there is no room, or an organisation is not in the maps:
+    /// nothing is written then.
+    pub fn change(&self, changes: &[Change<'_>], grace: Grace) -> Result<usize, KernelError> {
+        super::enrolment::change(&self.tables, changes, self.seed, grace)
     }
 
     /// The arrays.

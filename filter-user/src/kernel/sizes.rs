@@ -73,7 +73,7 @@ impl Sizes {
             org6_splits: with_room(enrolled.splits6, 1024),
             orgs: with_room(desired.organisations.len() as u64, 1023).min(ORGS_MAX) + 1,
             // A change of every policy at once needs the old rows and the new ones.
-            policies: rows(2 * policies.len() as u64, 64),
+            policies: rows(2 * policies.len().max(desired.profiles) as u64, 64),
             name_bloom_words: bloom_words(subjects - addresses),
             address_bloom_words: bloom_words(addresses),
             subject_buckets: buckets(subjects, 1024),
@@ -253,6 +253,16 @@ mod tests {
             policy: Policy::default(),
             bypass_until_ns: 0,
         }
+    }
+
+    #[test]
+    fn there_is_room_for_the_policy_of_every_profile() {
+        let desired = Desired {
+            profiles: 200,
+            ..Desired::default()
+        };
+        let sizes = Sizes::measure(&desired, FlowSizes::default());
+        assert!(sizes.policies > 400, "{}", sizes.policies);
     }
 
     #[test]

@@ -32,8 +32,9 @@ pub(crate) fn reason(
 ) -> Option<&'static str> {
     let pairs = pairs(tables, plan);
     let enrolment = || match before {
-        Some(before) => before.organisations != desired.organisations,
-        None => plan.enrolment.differs(tables),
+        // Policies change by the clock, and the tables know them.
+        Some(before) => plan.enrolment.changes_rows() || moves(before, desired),
+        None => plan.enrolment.changes_rows() || plan.enrolment.wrong_words(tables) != 0,
     };
     let interfaces = plan.interfaces.differences() != 0;
     if pairs.is_empty() {
@@ -66,6 +67,15 @@ pub(crate) fn reason(
     } else {
         None
     }
+}
+
+/// Whether an organisation's addresses are not what they were.
+fn moves(before: &Desired, desired: &Desired) -> bool {
+    let (before, after) = (&before.organisations, &desired.organisations);
+    before.len() != after.len()
+        || (before.iter().zip(after)).any(|(old, new)| {
+            old.id != new.id || old.realm != new.realm || old.prefixes != new.prefixes
+        })
 }
 
 /// Every change of a subject's or a prefix's class, once.

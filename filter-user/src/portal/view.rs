@@ -12,6 +12,7 @@ use filter_common::reason::Reason;
 use filter_common::rule::{CATEGORY_NONE, Match, Step, judge_entry};
 use filter_common::verdict::Verdict;
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use crate::categories::Category;
 use crate::config::{Config, Tier};
@@ -22,6 +23,7 @@ use crate::kernel::Grants;
 use crate::kernel::grants::{halves, monotonic_ns};
 use crate::load::Everything;
 use crate::policy::policy;
+use crate::schedule;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -212,7 +214,11 @@ impl View {
         let config = self.config();
         let profile = organisation
             .and_then(|at| config.organisations.get(at))
-            .and_then(|organisation| config.profiles.get(organisation.profile));
+            .and_then(|organisation| {
+                let standing = schedule::of(config, organisation, Timestamp::now());
+                let profile = standing.profile.unwrap_or(organisation.profile);
+                config.profiles.get(profile)
+            });
         profile.map_or_else(Policy::default, |profile| {
             policy(config, &self.everything.numbers, profile)
         })
@@ -317,6 +323,7 @@ impl View {
             subject: subject.to_owned(),
             org: known.id.clone(),
             address: None,
+            at: None,
         };
         let told = explain(&self.book(), self.everything.seed, &question)?;
         let label = told.reason.as_deref();

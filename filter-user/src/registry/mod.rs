@@ -68,6 +68,15 @@ pub struct NetRecord {
     pub line: u32,
 }
 
+/// An entry that is part of another file, with its line there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Line, counted from 1.
+    pub line: u32,
+    /// A name, an address or a prefix.
+    pub text: String,
+}
+
 /// How a file is to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
@@ -83,6 +92,8 @@ pub struct Reading {
     pub guards: Guards,
     /// Seed of the keys.
     pub seed: u64,
+    /// Its entries, where the file holds other things too and is not read by lines.
+    pub given: Option<Arc<Vec<Given>>>,
 }
 
 /// A file of a registry: how to read it, and what its entries mean.

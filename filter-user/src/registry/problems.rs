@@ -3,6 +3,7 @@
 use super::load::{read, with_deltas};
 use super::progress::Progress;
 use super::{Source, specs};
+use crate::bypass::Moment;
 use crate::compile::{Input, compile};
 use crate::config::Config;
 use crate::load::holds;
@@ -76,6 +77,7 @@ pub fn each(config: &Config, tell: Tell<'_>) {
         numbers: &numbers,
         interfaces: &[],
         seed,
+        moment: &Moment::default(),
         before: None,
     });
     match compiled {

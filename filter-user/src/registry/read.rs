@@ -72,8 +72,15 @@ pub fn read_telling(
 /// Goes through the file once.
 fn pass(reading: &Reading, bar: &Bar, emit: Emit<'_>) -> Result<(), Problem> {
     let failed = |error: std::io::Error| unreadable(reading, &error);
-    let file = File::open(&reading.path).map_err(failed)?;
     let mut parser = Parser::new(&reading.syntax);
+    if let Some(given) = &reading.given {
+        for entry in given.iter() {
+            parser.line(entry.line, entry.text.as_bytes(), emit);
+        }
+        parser.finish(emit);
+        return Ok(());
+    }
+    let file = File::open(&reading.path).map_err(failed)?;
     lines::for_each(
         BufReader::with_capacity(BUFFER_BYTES, file),
         |number, line, consumed| {

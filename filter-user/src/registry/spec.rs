@@ -53,6 +53,7 @@ fn plain(index: usize, registry: &Registry, accept: Accept, seed: u64) -> Spec {
             bare_is_suffix: registry.bare_is_suffix,
             guards: registry.guards,
             seed,
+            given: registry.given.clone(),
         },
     }
 }

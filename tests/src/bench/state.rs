@@ -1,6 +1,7 @@
 //! The desired states that the benchmark loads: invented names and addresses in any number.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use filter_common::abi::{Class, Policy, Tiers};
 use filter_common::name::{ipv4_key, name_key};
@@ -53,7 +54,7 @@ pub fn desired(seed: u64, load: Load, salt: u32, changed: u32) -> Desired {
                 suffix: Tiers::default(),
             },
         ],
-        subjects: subjects(seed, load, salt, changed),
+        subjects: Arc::new(subjects(seed, load, salt, changed)),
         blocks4: blocks4(load),
         page: PageText {
             host: Some("portal.example".into()),

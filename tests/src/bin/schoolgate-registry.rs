@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use filter_user::bypass::Bypasses;
 use filter_user::load::{Before, Everything};
 use filter_user::problem::Problem;
 use filter_user::registry::progress::Progress;
@@ -88,6 +89,7 @@ fn read(config: &Path, before: Option<&Everything>) -> Result<Everything> {
     let before = Before {
         state: &state,
         everything: before,
+        bypasses: &Bypasses::default(),
     };
     let read = Everything::read(config, SEED, before, Progress::Quiet, |_, _| Ok(Vec::new()));
     read.map_err(|problems: Vec<Problem>| {

@@ -1,6 +1,7 @@
 //! Whatever a word of the tables is changed to, the comparison sees it, and a repair mends it.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use filter_common::abi::{Class, Policy, Tiers};
@@ -59,7 +60,7 @@ fn state() -> Desired {
             mpls_reply: MplsReply::None,
         }],
         classes: vec![Class::default(), class(1), class(2)],
-        subjects: keys.into_iter().map(subject).collect(),
+        subjects: Arc::new(keys.into_iter().map(subject).collect()),
         nets4: vec![NetSubject {
             net: "203.0.113.128/27".parse().unwrap(),
             class: 1,

@@ -1,5 +1,7 @@
 //! Updates of names and addresses, against a comparison of every key.
 
+use std::sync::Arc;
+
 use filter_common::abi::{Class, Tiers};
 use filter_common::table::finish;
 
@@ -32,7 +34,7 @@ fn state(draw: u64, share: u64) -> Desired {
     Desired {
         // Class 0 has no categories. Their numbers change with the state, so that rows come and go.
         classes: [0, 1 + draw % 3, 9, 16 + draw % 2].map(class).to_vec(),
-        subjects: keys.into_iter().map(subject).collect(),
+        subjects: Arc::new(keys.into_iter().map(subject).collect()),
         ..Desired::default()
     }
 }
@@ -109,14 +111,17 @@ fn tables_that_hold_something_else_are_compared_key_by_key() {
 fn a_filter_made_for_few_keys_does_not_take_many() {
     // The table has room for all of them, the filter of the names does not.
     let mut many = state(1, 256);
-    many.subjects.iter_mut().for_each(|at| at.address = true);
+    let mut subjects = Arc::unwrap_or_clone(many.subjects.clone());
+    subjects.iter_mut().for_each(|at| at.address = true);
+    many.subjects = Arc::new(subjects.clone());
     let sizes = Sizes {
         name_bloom_words: 16,
         ..Sizes::measure(&many, FlowSizes::default())
     };
     let tables = Tables::heap(&sizes, SEED);
     bring(&tables, None, &many);
-    many.subjects.iter_mut().for_each(|at| at.address = false);
+    subjects.iter_mut().for_each(|at| at.address = false);
+    many.subjects = Arc::new(subjects);
     let refused = apply(&tables, None, &many, SEED, Grace::None, &|_numbers| Ok(()));
     assert!(matches!(
         refused,
@@ -145,7 +150,7 @@ fn slots_that_trade_a_category_hold_both_meanwhile() {
         subjects.sort_by_key(|subject| subject.key);
         Desired {
             classes: [0, 1, 2].map(class).to_vec(),
-            subjects,
+            subjects: Arc::new(subjects),
             ..Desired::default()
         }
     };
