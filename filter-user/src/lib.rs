@@ -12,7 +12,7 @@ pub mod desired;
 pub mod entries;
 pub mod explain;
 pub mod inspect;
-mod journal;
+pub mod journal;
 pub mod kernel;
 pub mod load;
 pub mod normalise;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Enrolled;
 use crate::desired::PortalAddresses;
+use crate::journal::Head;
 use crate::registry::load::Summary;
 
 /// How things are.
@@ -49,6 +50,12 @@ pub struct Status {
     /// The last comparison of the maps with what they shall hold; none yet.
     #[serde(default)]
     pub gauge: Option<GaugeStatus>,
+    /// The journal's last row; none: it cannot be written.
+    #[serde(default)]
+    pub journal: Option<Head>,
+    /// Why rows of the journal are missing.
+    #[serde(default)]
+    pub journal_problem: Option<String>,
     /// Fill levels of the maps.
     pub fill: Vec<Level>,
     /// Bytes of kernel memory of the maps.

@@ -141,6 +141,7 @@ pub(super) fn status(args: &StatusArgs, context: &mut Context<'_>) -> Result<Exi
     let reload = status.last_reload.as_ref();
     let gauge = status.gauge.as_ref();
     let failed = reload.is_some_and(|reload| !reload.ok)
+        || status.journal_problem.is_some()
         || gauge.is_some_and(|gauge| gauge.problem.is_some() || !gauge.differences.is_empty());
     if context.json {
         json(context.out, &status)?;
@@ -206,6 +207,7 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
         count(status.untouched)
     )?;
     print_names(status, out)?;
+    print_journal(status, out)?;
     for given in &status.bypasses {
         writeln!(out, "{}", super::bypass::line(given))?;
     }
@@ -232,6 +234,17 @@ fn print_gauge(gauge: &GaugeStatus, out: &mut dyn std::io::Write) -> Result<(), 
         Some(problem) => writeln!(out, "; not repaired: {problem}")?,
         None if gauge.alarms == 0 => writeln!(out, ", never a difference")?,
         None => writeln!(out, "; {} alarms, repaired", count(gauge.alarms))?,
+    }
+    Ok(())
+}
+
+/// The journal's head, to be kept elsewhere, or why it has none.
+fn print_journal(status: &Status, out: &mut dyn std::io::Write) -> Result<(), Failure> {
+    if let Some(head) = &status.journal {
+        writeln!(out, "journal: {} rows, head {}", count(head.seq), head.hash)?;
+    }
+    if let Some(problem) = &status.journal_problem {
+        writeln!(out, "journal: ROWS ARE MISSING: {problem}")?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod bypass;
 mod check;
 mod daemon;
 mod explain;
+mod journal;
 mod lists;
 mod registry;
 mod replay;
@@ -63,6 +64,9 @@ enum Command {
     Registry(registry::Args),
     /// Filter an organisation only by what is unlawful, for some time
     Bypass(bypass::Args),
+    /// What changed and when, and whether that is still what was written
+    #[command(subcommand)]
+    Journal(journal::Args),
     /// End filtering: remove links and pins
     Detach(daemon::DetachArgs),
     /// Run a capture through the real program in this kernel and tell what each frame met
@@ -181,6 +185,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Bypass(args) => bypass::run(&args, &mut context),
         Command::Detach(args) => daemon::detach(&args, &mut context),
         Command::Replay(args) => replay::run(&args, &mut context),
+        Command::Journal(args) => journal::run(&args, &mut context),
         Command::Check(args) => check::run(&args, &mut context),
         Command::Registry(args) => registry::run(&args, &mut context),
         Command::Explain(args) => explain::run(&args, &mut context),

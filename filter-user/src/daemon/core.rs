@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
+use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
 use super::gate::{self, Refused};
@@ -15,6 +17,7 @@ use crate::cli::Exit;
 use crate::compile::Rule;
 use crate::config::{Config, Quic};
 use crate::desired::Desired;
+use crate::journal::{Head, Journal};
 use crate::kernel::Filter;
 use crate::kernel::filter::Report;
 use crate::load::{Before, Everything};
@@ -49,6 +52,10 @@ pub(super) struct Core {
     pub(super) targets: Vec<TargetStatus>,
     /// The last comparison of the maps with what they shall hold.
     pub(super) gauge: Option<GaugeStatus>,
+    /// What changed and when; none, where it cannot be written.
+    journal: Option<Journal>,
+    /// Why a row of it is missing.
+    pub(super) journal_problem: Option<String>,
 }
 
 /// What a reload reads, without holding up those who ask meanwhile.
@@ -85,6 +92,11 @@ impl Core {
         runtime_dir: &Path,
         state_dir: StateDir,
     ) -> Result<Core, Problem> {
+        let journal = Journal::open(&state_dir);
+        let journal_problem = journal.as_ref().err().map(ToString::to_string);
+        if let Some(problem) = &journal_problem {
+            error!("journal: {problem}");
+        }
         Ok(Core {
             file: file.to_path_buf(),
             runtime_dir: runtime_dir.to_path_buf(),
@@ -101,6 +113,8 @@ impl Core {
             quic: Reader::default(),
             targets: Vec::new(),
             gauge: None,
+            journal: journal.ok(),
+            journal_problem,
         })
     }
 
@@ -115,8 +129,39 @@ impl Core {
         }
     }
 
-    /// Brings what was read into force.
-    pub(super) fn apply(&mut self, read: Result<Everything, Vec<Problem>>) -> Reload {
+    /// Adds a row to the journal. Filtering and loading go on without it, loudly.
+    pub(super) fn record(
+        &mut self,
+        actor: &str,
+        action: &str,
+        detail: Value,
+    ) -> Result<(), String> {
+        let written = match &self.journal {
+            Some(journal) => journal.append(actor, action, detail).map(|_| ()),
+            None => match Journal::open(&self.state_dir) {
+                Ok(journal) => {
+                    let written = journal.append(actor, action, detail).map(|_| ());
+                    self.journal = Some(journal);
+                    written
+                }
+                Err(problem) => Err(problem),
+            },
+        };
+        let written = written.map_err(|problem| problem.to_string());
+        self.journal_problem = written.clone().err();
+        if let Err(problem) = &written {
+            error!("journal: {problem}");
+        }
+        written
+    }
+
+    /// Number and hash of the journal's last row.
+    pub(super) fn journal_head(&self) -> Option<Head> {
+        self.journal.as_ref().map(Journal::head)
+    }
+
+    /// Brings what was read into force, for `actor`.
+    pub(super) fn apply(&mut self, read: Result<Everything, Vec<Problem>>, actor: &str) -> Reload {
         let reload = match read {
             Err(problems) => {
                 let problems = problems.iter().map(ToString::to_string).collect();
@@ -133,8 +178,37 @@ impl Core {
             .map_or(0, |since| since.as_secs());
         let reload = Reload { at, ..reload };
         tell(&reload);
+        let action = if reload.ok { "load" } else { "load_refused" };
+        let detail = self.loaded(&reload);
+        // What could not be written has been told.
+        let _ = self.record(actor, action, detail);
         self.last_reload = Some(reload.clone());
         reload
+    }
+
+    /// What the journal tells of a load: what changed, and which registries are in force.
+    fn loaded(&self, reload: &Reload) -> Value {
+        let summaries = self.everything.iter().flat_map(|all| &all.summaries);
+        let registries: Vec<Value> = summaries
+            .map(|of| {
+                let modified = i64::try_from(of.modified).ok();
+                let modified = modified.and_then(|at| Timestamp::from_second(at).ok());
+                json!({
+                    "id": of.id,
+                    "entries": of.counts.kept,
+                    "rejected": of.counts.rejected,
+                    "modified": modified.map(|at| at.to_string()),
+                })
+            })
+            .collect();
+        json!({
+            "config": self.file,
+            "changes": reload.changes,
+            "new_maps": reload.new_generation,
+            "taken_over": reload.taken_over,
+            "problems": reload.problems,
+            "registries": registries,
+        })
     }
 
     fn apply_everything(&mut self, everything: Everything) -> Reload {
@@ -181,7 +255,10 @@ impl Core {
         rule(&mut led.compiled.desired, &self.rules);
         let (old, new) = (&before.compiled.desired, &led.compiled.desired);
         gate::apply(filter, &led.config, Some(old), new).map_err(|refused| refused.problem)?;
+        let found = serde_json::to_value(&led.found).unwrap_or_default();
         self.keep(led);
+        // What could not be written has been told.
+        let _ = self.record("daemon", "safe_search", found);
         Ok(())
     }
 
@@ -201,6 +278,9 @@ impl Core {
             // A repair may have made new maps.
             let everything = Arc::clone(everything);
             self.follow_generation(&everything);
+            let detail = serde_json::to_value(&status).unwrap_or_default();
+            // What could not be written has been told.
+            let _ = self.record("daemon", "repair", detail);
         }
         self.gauge = Some(status);
     }
@@ -224,6 +304,8 @@ impl Core {
             Ok(_) => {
                 warn!("interfaces were made anew: the program is attached to them again");
                 self.keep(moved);
+                // What could not be written has been told.
+                let _ = self.record("daemon", "attach", json!({}));
             }
             Err(refused) => error!("interfaces were made anew: {}", refused.problem),
         }

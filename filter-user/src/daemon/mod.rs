@@ -76,7 +76,7 @@ fn take_lock(settings: &Daemon) -> Result<Option<Lock>, Failure> {
 /// mend it; with nothing pinned there is nothing to run for.
 fn start(core: &mut Core) -> Result<(), Failure> {
     let read = core.reading().read(Progress::of_stderr());
-    let reload = core.apply(read);
+    let reload = core.apply(read, "daemon");
     if reload.ok {
         return Ok(());
     }
@@ -124,13 +124,14 @@ async fn serve(
     info!("READY, control socket {}", settings.socket.display());
     loop {
         tokio::select! {
-            _ = hangup.recv() => { server.reload().await; }
+            _ = hangup.recv() => { server.reload("signal").await; }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
     }
     notify::notify("STOPPING=1");
     quic.stop();
+    server.stopped();
     info!("ends; filtering goes on by the pinned links (`schoolgate detach` ends it)");
     Ok(Exit::Fine)
 }

@@ -53,6 +53,8 @@ pub(super) fn status(core: &Core) -> Result<Status, KernelError> {
         quic: core.quic.status(),
         safe_search: core.targets.clone(),
         gauge: core.gauge.clone(),
+        journal: core.journal_head(),
+        journal_problem: core.journal_problem.clone(),
         fill: filter.map(levels).unwrap_or_default(),
         memory_bytes: filter.map_or(0, |filter| filter.generation().memory()),
         untouched: filter.map_or(Ok(0), |filter| filter.generation().counters().untouched())?,

@@ -107,7 +107,8 @@ impl Server {
     async fn answer(&self, request: Request, actor: Option<u32>) -> Response {
         if let Request::Reload { wait } = request {
             let server = self.clone();
-            let reload = tokio::spawn(async move { server.reload().await });
+            let actor = actor.map_or("uid unknown".to_owned(), |uid| format!("uid {uid}"));
+            let reload = tokio::spawn(async move { server.reload(&actor).await });
             return match (wait, reload) {
                 (false, _) => Response::data(&"started"),
                 (true, reload) => reload
@@ -167,16 +168,17 @@ impl Server {
     }
 
     /// Reads everything again and applies the difference.
-    pub(super) async fn reload(&self) -> Reload {
+    pub(super) async fn reload(&self, actor: &str) -> Reload {
         let _one_at_a_time = self.reloading.lock().await;
         notify::notify("RELOADING=1");
         let server = self.clone();
+        let actor = actor.to_owned();
         let work = move || {
             info!("reading {}", server.core().file.display());
             let reading = server.core().reading();
             let read = reading.read(Progress::Quiet);
             drop(reading);
-            let reload = server.core().apply(read);
+            let reload = server.core().apply(read, &actor);
             server.changed.notify_one();
             reload
         };
@@ -193,6 +195,12 @@ impl Server {
     /// The configuration in force.
     pub(super) fn everything(&self) -> Option<Arc<Everything>> {
         self.core().everything.clone()
+    }
+
+    /// The daemon ends: a row of the journal.
+    pub(super) fn stopped(&self) {
+        // What could not be written has been told.
+        let _ = self.core().record("daemon", "stop", serde_json::json!({}));
     }
 
     /// Compares the maps with what they shall hold.

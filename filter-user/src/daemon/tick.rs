@@ -16,7 +16,6 @@ use crate::bypass::{Bypass, REASON_MAX, SECONDS_MAX};
 use crate::cli::Exit;
 use crate::compile::Rules;
 use crate::control::Response;
-use crate::journal;
 use crate::status::Given;
 
 /// Longest wait: a clock that was set is noticed after so long.
@@ -100,9 +99,9 @@ impl Core {
             }
         }
         let given = seconds.map(|seconds| Bypass::new(now, seconds, reason, actor));
-        if let Err(error) = self.audit(org, given.as_ref(), actor) {
+        if let Err(problem) = self.audit(org, given.as_ref(), actor) {
             return failure(format!(
-                "nothing changed, as the journal cannot be written: {error}"
+                "nothing changed, as the journal cannot be written: {problem}"
             ));
         }
         let directory = self.state_dir.path();
@@ -119,7 +118,7 @@ impl Core {
     }
 
     /// One line of the journal, before anything changes.
-    fn audit(&self, org: &str, given: Option<&Bypass>, actor: u32) -> std::io::Result<()> {
+    fn audit(&mut self, org: &str, given: Option<&Bypass>, actor: u32) -> Result<(), String> {
         let action = if given.is_some() {
             "bypass"
         } else {
@@ -128,11 +127,10 @@ impl Core {
         let end = given.and_then(|given| Timestamp::from_second(given.until).ok());
         let detail = json!({
             "organisation": org,
-            "actor": { "uid": actor },
             "until": end.map(|end| end.to_string()),
             "reason": given.map(|given| &given.reason),
         });
-        journal::append(self.state_dir.path(), action, &detail)
+        self.record(&format!("uid {actor}"), action, detail)
     }
 }
 
