@@ -106,3 +106,36 @@ fn host_in(text: &str, guards: Guards) -> Result<Subject<'_>, Refusal> {
         Cow::Owned(host) => name(&host).map(Subject::into_owned),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_beside_a_dot_is_dirt_and_within_a_label_no_name() {
+        let read = |text: &'static str, accept| field(text, accept, Guards::NONE);
+        let name = |text: &str| {
+            Ok(Subject::Name {
+                name: Cow::Owned(text.to_owned()),
+                suffix: false,
+            })
+        };
+        for dirt in [
+            "foo . bar.example.net",
+            " foo,bar. example.net\n",
+            "\u{feff}foo.bar.example.net",
+        ] {
+            assert_eq!(read(dirt, Accept::Names), name("foo.bar.example.net"));
+            assert_eq!(read(dirt, Accept::Mixed), name("foo.bar.example.net"));
+        }
+        for words in [
+            "foo bar.example.net",
+            "foo.bar\texample.net",
+            "http://foo bar.example.net/",
+        ] {
+            assert!(read(words, Accept::Names).is_err(), "{words}");
+            assert!(read(words, Accept::Mixed).is_err(), "{words}");
+            assert!(read(words, Accept::Urls).is_err(), "{words}");
+        }
+    }
+}

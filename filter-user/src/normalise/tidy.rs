@@ -55,15 +55,16 @@ fn scheme(text: &str) -> Option<(&'static str, &str)> {
     Some((meant?, rest))
 }
 
-/// A host, with full stops for commas, and without white space.
+/// A host, with full stops for commas, and without white space around its labels. What stays within a label is no
+/// typing mistake that can be put right: joined, the words would be a name that nobody listed.
 pub(super) fn host(text: &str) -> Cow<'_, str> {
-    if !text.contains(|it: char| it == ',' || it.is_whitespace() || it == '\u{feff}') {
+    let around = |it: char| it.is_whitespace() || it == '\u{feff}';
+    if !text.contains(|it: char| it == ',' || around(it)) {
         return Cow::Borrowed(text);
     }
-    let tidy = text.chars().filter_map(|it| match it {
-        ',' => Some('.'),
-        it if it.is_whitespace() || it == '\u{feff}' => None,
-        it => Some(it),
-    });
-    Cow::Owned(tidy.collect())
+    let labels: Vec<&str> = text
+        .split([',', '.'])
+        .map(|label| label.trim_matches(around))
+        .collect();
+    Cow::Owned(labels.join("."))
 }

@@ -216,7 +216,7 @@ fn dirt_is_set_right() {
             "xn----8sbncid2awgdde1a.example",
         ),
         ("domain", "ru,example.example", "ru.example.example"),
-        ("domain", " a.exam ple.. ", "a.example"),
+        ("domain", " a . example.. ", "a.example"),
         ("domain", "http://A.example/path", "a.example"),
         ("domain", "a.example:8080", "a.example"),
         ("domain", "a.example\\path", "a.example"),
@@ -257,6 +257,9 @@ fn dirt_is_set_right() {
         );
         check(&lab, &records, &[line]);
     }
+    // Joined, the words would be a name that nobody listed.
+    let words = "<domain><![CDATA[a.exam ple]]></domain>";
+    check(&lab, &content(1, "domain", words), &[]);
 }
 
 #[test]
