@@ -16,7 +16,7 @@ use filter_common::abi::{
 use filter_common::dns::answer_row;
 use filter_common::limits::CATEGORIES;
 use filter_common::name::name_key;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::bypass::Moment;
 use crate::config::{Config, Tier};
@@ -61,6 +61,13 @@ pub struct Compiled {
     pub rejected: Vec<Rejected>,
     /// The next entry number that was never used.
     next_entry: u32,
+}
+
+impl Compiled {
+    /// Gives no entry number again that another state has given already.
+    pub fn continue_from(&mut self, other: &Compiled) {
+        self.next_entry = self.next_entry.max(other.next_entry);
+    }
 }
 
 /// What the names of one file mean; for its addresses see [`of_address`].
@@ -348,21 +355,31 @@ fn organisations(input: &Input<'_>) -> Vec<Organisation> {
         .collect()
 }
 
-/// The prefixes around an address, from short to long, with their rows.
+/// The prefixes around a prefix or an address, and itself, from short to long, with their rows.
 #[must_use]
-pub fn nets_around(desired: &Desired, address: IpAddr) -> Vec<(IpNet, u16, u32)> {
-    match address {
-        IpAddr::V4(v4) => {
-            let around = desired.nets4.iter().filter(|row| row.net.contains(&v4));
-            around
-                .map(|row| (IpNet::V4(row.net), row.class, row.entry))
-                .collect()
+pub fn nets_around(desired: &Desired, net: IpNet) -> Vec<(IpNet, u16, u32)> {
+    match net {
+        IpNet::V4(net) => {
+            let rows = &desired.nets4;
+            let around = (0..=net.prefix_len()).filter_map(|length| {
+                let place = |net: &Ipv4Net| (net.network(), net.prefix_len());
+                let outer = Ipv4Net::new(net.addr(), length).ok()?.trunc();
+                let at = rows.binary_search_by_key(&place(&outer), |row| place(&row.net));
+                let row = rows.get(at.ok()?)?;
+                Some((IpNet::V4(row.net), row.class, row.entry))
+            });
+            around.collect()
         }
-        IpAddr::V6(v6) => {
-            let around = desired.nets6.iter().filter(|row| row.net.contains(&v6));
-            around
-                .map(|row| (IpNet::V6(row.net), row.class, row.entry))
-                .collect()
+        IpNet::V6(net) => {
+            let rows = &desired.nets6;
+            let around = (0..=net.prefix_len()).filter_map(|length| {
+                let place = |net: &Ipv6Net| (net.network(), net.prefix_len());
+                let outer = Ipv6Net::new(net.addr(), length).ok()?.trunc();
+                let at = rows.binary_search_by_key(&place(&outer), |row| place(&row.net));
+                let row = rows.get(at.ok()?)?;
+                Some((IpNet::V6(row.net), row.class, row.entry))
+            });
+            around.collect()
         }
     }
 }

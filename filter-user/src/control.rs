@@ -37,6 +37,20 @@ pub enum Request {
         #[serde(default)]
         reason: String,
     },
+    /// What a reload would do.
+    Diff {
+        /// So many entries of each effect are named.
+        examples: usize,
+    },
+    /// Read everything again and apply the difference, in a way that can be taken back.
+    Apply {
+        /// Go back after so long unless it is confirmed.
+        confirm_seconds: Option<u64>,
+    },
+    /// Keep what waits for its confirmation.
+    Confirm,
+    /// Go back to what was in force before the last update.
+    Undo,
     /// Read everything again and apply the difference.
     Reload {
         /// Answer when it is done.

@@ -153,7 +153,7 @@ impl Book<'_> {
         let hits: Vec<Hit> = match (subject, address) {
             (Some(subject), _) => self.of_key(subject.key, false),
             (None, Some(address)) => {
-                let around = nets_around(desired, address).into_iter();
+                let around = nets_around(desired, address.into()).into_iter();
                 around.flat_map(|(net, _, _)| self.of_net(net)).collect()
             }
             (None, None) => self

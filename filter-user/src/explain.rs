@@ -6,25 +6,21 @@ mod when;
 
 use std::net::IpAddr;
 
-use filter_common::abi::{
-    Class, LOCAL_ENDPOINT, POLICY_ALLOW_ONLY, POLICY_ENCRYPTED_DNS, Policy, Tiers,
-};
+use filter_common::abi::{POLICY_ALLOW_ONLY, Policy};
 use filter_common::limits::GRANT_SECONDS_MAX;
-use filter_common::lookup::url_len;
-use filter_common::name::name_key;
 use filter_common::reason::Reason;
 use filter_common::rule::{Best, CATEGORY_NONE, Decision, Moment, Step, decide, judge_entry};
-use filter_common::url;
 use filter_common::verdict::Verdict;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::nets_around;
 use crate::config::{Config, Organisation, Quic};
-use crate::desired::address_key;
 use crate::entries::{Book, Hit, Origin, deciding};
 use crate::normalise::{self, Accept, Guards, Subject};
 use crate::policy::policy;
 use crate::schedule;
+use crate::walk::{self, Link, Met, Place};
 
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -113,12 +109,7 @@ impl Explanation {
 /// One subject that matched: what the data path meets at one probe.
 struct Probe {
     subject: String,
-    /// What the subject itself is listed for; `None` if it is only a part of the name.
-    exact: Option<Tiers>,
-    /// What it and everything below it is listed for.
-    suffix: Tiers,
-    /// As the data path counts: 0 for an address, else the length with the leading dot.
-    len: u32,
+    link: Link,
     hits: Vec<Hit>,
 }
 
@@ -136,14 +127,15 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
     let policy = policy(book.config, book.numbers, profile);
     let subject = subject(&question.subject)?;
     let (canonical, probes, moment, mut notes) = probes(book, seed, &subject, question.address);
-    let (best, mut winner) = consider(&probes, &policy);
+    let links: Vec<Link> = probes.iter().map(|probe| probe.link).collect();
+    let (best, mut winner) = consider(&links, &policy);
     let mut decision = decide(&best, &policy, bypass.is_some(), moment);
     notes.extend(
         bypass
             .as_ref()
             .map(|(id, bypass)| when::bypass_note(id, bypass, organisation)),
     );
-    if let Some(at) = stopped_endpoint(&probes, &policy).filter(|_| bypass.is_none()) {
+    if let Some(at) = walk::stopped_endpoint(&links, &policy).filter(|_| bypass.is_none()) {
         winner = Some(at);
         decision.reason = Some(Reason::BlockEncryptedDns);
         decision.category = CATEGORY_NONE;
@@ -152,7 +144,7 @@ pub fn explain(book: &Book<'_>, seed: u64, question: &Question) -> Result<Explan
         decision = decide(&best, &policy, bypass.is_some(), Moment::Nameless);
         notes.push("no entry of this address decides: the flow's server name does, and `explain NAME --address ADDRESS` shows both".to_owned());
     }
-    if probes.iter().any(|probe| probe.len == 0) {
+    if probes.iter().any(|probe| probe.link.len == 0) {
         notes.push(
             "an address entry decides on the first packet: allowing a name does not lift it"
                 .to_owned(),
@@ -275,7 +267,8 @@ fn probes(book: &Book<'_>, seed: u64, subject: &Subject<'_>, address: Option<IpA
             if address.is_none() {
                 notes.push("the destination's address is not known here: an entry of the address would decide first".to_owned());
             }
-            probes.extend(name_probes(book, seed, name));
+            let met = walk::walk(&book.compiled.desired, seed, subject);
+            probes.extend(found(book, met, None));
             (name.clone().into_owned(), probes, Moment::Name, notes)
         }
         Subject::Address(host) => {
@@ -287,150 +280,47 @@ fn probes(book: &Book<'_>, seed: u64, subject: &Subject<'_>, address: Option<IpA
             notes.push(
                 "a path is seen in plain HTTP only: in HTTPS and QUIC the host decides".to_owned(),
             );
-            probes.extend(name_probes(book, seed, host));
-            probes.extend(url_probes(book, seed, host, path));
+            let met = walk::walk(&book.compiled.desired, seed, subject);
+            probes.extend(found(book, met, None));
             (format!("http://{host}{path}"), probes, Moment::Name, notes)
         }
     }
 }
 
-fn class_of_key(book: &Book<'_>, key: u64) -> Option<Class> {
+/// The entries on the way with those of the lists behind them.
+fn found(book: &Book<'_>, met: Vec<Met>, address: Option<IpAddr>) -> Vec<Probe> {
     let desired = &book.compiled.desired;
-    let at = desired
-        .subjects
-        .binary_search_by_key(&key, |subject| subject.key)
-        .ok()?;
-    let class = desired.subjects.get(at)?.class;
-    desired.classes.get(usize::from(class)).copied()
+    let probe = |met: Met| {
+        let hits = match (met.place, address) {
+            (Place::Key(key), _) => book.of_key(key, !met.whole),
+            (Place::Net(_), Some(address)) => {
+                let around = nets_around(desired, IpNet::from(address)).into_iter();
+                around.flat_map(|(net, _, _)| book.of_net(net)).collect()
+            }
+            (Place::Net(net), None) => book.of_net(net),
+        };
+        Probe {
+            link: met.link(&desired.classes),
+            subject: met.subject,
+            hits,
+        }
+    };
+    met.into_iter().map(probe).collect()
 }
 
 fn address_probes(book: &Book<'_>, seed: u64, address: IpAddr) -> Vec<Probe> {
-    let desired = &book.compiled.desired;
-    let around = nets_around(desired, address);
-    let mut probes = Vec::new();
-    // The kernel meets the longest prefix, whose class holds those of the prefixes around it.
-    if let Some((longest, class, _)) = around.last() {
-        let tiers = desired
-            .classes
-            .get(usize::from(*class))
-            .map(|class| class.exact)
-            .unwrap_or_default();
-        let hits = around
-            .iter()
-            .flat_map(|(net, _, _)| book.of_net(*net))
-            .collect();
-        probes.push(Probe {
-            subject: longest.to_string(),
-            exact: Some(tiers),
-            suffix: Tiers::default(),
-            len: 0,
-            hits,
-        });
-    }
-    let key = address_key(seed, address);
-    if let Some(class) = class_of_key(book, key) {
-        let hits = book.of_key(key, false);
-        probes.push(Probe {
-            subject: address.to_string(),
-            exact: Some(class.exact),
-            suffix: class.suffix,
-            len: 0,
-            hits,
-        });
-    }
-    probes
-}
-
-fn name_probes(book: &Book<'_>, seed: u64, name: &str) -> Vec<Probe> {
-    let starts = name
-        .char_indices()
-        .rev()
-        .filter(|(_, letter)| *letter == '.')
-        .map(|(at, _)| at + 1);
-    let suffixes = starts
-        .filter_map(|at| name.get(at..))
-        .chain(std::iter::once(name));
-    suffixes
-        .filter_map(|suffix| {
-            let whole = suffix.len() == name.len();
-            let key = name_key(seed, suffix.as_bytes())?;
-            let class = class_of_key(book, key)?;
-            let hits = book.of_key(key, !whole);
-            Some(Probe {
-                subject: suffix.to_owned(),
-                exact: whole.then_some(class.exact),
-                suffix: class.suffix,
-                len: u32::try_from(suffix.len() + 1).ok()?,
-                hits,
-            })
-        })
-        .collect()
-}
-
-/// The beginnings of a path, then the path with its query.
-fn url_probes(book: &Book<'_>, seed: u64, host: &str, path: &str) -> Vec<Probe> {
-    let Some(host_key) = name_key(seed, host.as_bytes()) else {
-        return Vec::new();
-    };
-    let (parts, paths) = url::hashes(seed, path.as_bytes());
-    let places = (0..parts).chain([url::PATH_AT, url::FULL_AT]);
-    let probe = |place: usize| {
-        let key = url::url_key(host_key, *paths.get(place)?);
-        let class = class_of_key(book, key)?;
-        let whole = place == url::FULL_AT;
-        Some(Probe {
-            subject: format!("http://{host}{path}"),
-            exact: whole.then_some(class.exact),
-            suffix: class.suffix,
-            len: url_len(place),
-            hits: book.of_key(key, !whole),
-        })
-    };
-    places.filter_map(probe).collect()
+    let met = walk::addresses(&book.compiled.desired, seed, address);
+    found(book, met, Some(address))
 }
 
 /// Runs the probes through the data path's rule; the second value is the probe that decides.
-fn consider(probes: &[Probe], policy: &Policy) -> (Best, Option<usize>) {
-    let mut best = Best::NONE;
-    for (number, probe) in (1u32..).zip(probes) {
-        for tiers in std::iter::once(&probe.suffix).chain(&probe.exact) {
-            best.consider(judge_entry(tiers, policy), number, probe.len);
-        }
-    }
+fn consider(links: &[Link], policy: &Policy) -> (Best, Option<usize>) {
+    let best = walk::best(links, policy);
     let decisive = decide(&best, policy, false, Moment::Nameless).entry;
     let winner = usize::try_from(decisive)
         .ok()
         .and_then(|entry| entry.checked_sub(1));
     (best, winner)
-}
-
-/// The probe by which a connection to the address is stopped as encrypted DNS: what the data path asks at a
-/// SYN or a datagram, where the address has decided nothing by itself (see `filter_common::encrypted`).
-fn stopped_endpoint(probes: &[Probe], policy: &Policy) -> Option<usize> {
-    let addresses = || {
-        probes
-            .iter()
-            .enumerate()
-            .filter(|(_, probe)| probe.len == 0)
-    };
-    let listed = |probe: &Probe| {
-        probe
-            .exact
-            .is_some_and(|tiers| tiers.local & LOCAL_ENDPOINT != 0)
-    };
-    let at = addresses().rfind(|(_, probe)| listed(probe))?.0;
-    let mut best = Best::NONE;
-    for (_, probe) in addresses() {
-        for tiers in std::iter::once(&probe.suffix).chain(&probe.exact) {
-            best.consider(judge_entry(tiers, policy), 1, 0);
-        }
-    }
-    let decided = decide(&best, policy, false, Moment::Address)
-        .reason
-        .is_some();
-    let allowed = best.step == Step::LocalAllow as u32;
-    let blocked = policy.flags & POLICY_ENCRYPTED_DNS != 0;
-    (blocked && !allowed && !decided).then_some(at)
 }
 
 fn matching(

@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod desired;
+pub mod difference;
 pub mod entries;
 pub mod explain;
 pub mod inspect;
@@ -30,3 +31,4 @@ pub mod state;
 pub mod status;
 #[cfg(test)]
 mod testing;
+pub mod walk;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cli::Exit;
 use crate::config::Enrolled;
 use crate::desired::PortalAddresses;
 use crate::journal::Head;
@@ -65,6 +66,16 @@ pub struct Status {
     /// Bypasses in force.
     #[serde(default)]
     pub bypasses: Vec<Given>,
+    /// The update that waits for its confirmation.
+    #[serde(default)]
+    pub pending: Option<Pending>,
+    /// Since when the files hold something else than what is in force, as an update was taken back, in seconds
+    /// since 1970.
+    #[serde(default)]
+    pub undone: Option<i64>,
+    /// The update that an earlier daemon left in force without a confirmation.
+    #[serde(default)]
+    pub unconfirmed: Option<Pending>,
     /// The last start or reload.
     pub last_reload: Option<Reload>,
 }
@@ -142,6 +153,15 @@ pub struct Given {
     pub reason: String,
 }
 
+/// An update that waits for its confirmation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// When it goes back by itself, in seconds since 1970.
+    pub until: i64,
+    /// Who applied it.
+    pub actor: String,
+}
+
 /// The program in force.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Program {
@@ -208,6 +228,18 @@ pub struct Reload {
     pub problems: Vec<String>,
     /// What there is to know.
     pub notes: Vec<String>,
+}
+
+impl Reload {
+    /// One that changed nothing, and why.
+    #[must_use]
+    pub fn refused(problem: String) -> Reload {
+        Reload {
+            exit: Exit::Problem as u8,
+            problems: vec![problem],
+            ..Reload::default()
+        }
+    }
 }
 
 /// Counters.

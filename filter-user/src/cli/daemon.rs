@@ -27,7 +27,7 @@ pub(super) struct ReloadArgs {
 pub(super) struct StatusArgs {
     /// Configuration that names the control socket
     #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
 }
 
 /// Whose counters.
@@ -60,7 +60,7 @@ pub(super) fn socket(context: &Context<'_>, config: Option<&PathBuf>) -> PathBuf
         .unwrap_or_else(default)
 }
 
-fn ask_for<T: DeserializeOwned>(
+pub(super) fn ask_for<T: DeserializeOwned>(
     context: &Context<'_>,
     config: Option<&PathBuf>,
     request: &Request,
@@ -110,7 +110,7 @@ pub(super) fn reload(args: &ReloadArgs, context: &mut Context<'_>) -> Result<Exi
     Ok(Exit::Fine)
 }
 
-fn print_reload(reload: &Reload, context: &mut Context<'_>) -> Result<(), Failure> {
+pub(super) fn print_reload(reload: &Reload, context: &mut Context<'_>) -> Result<(), Failure> {
     for note in &reload.notes {
         writeln!(context.out, "note: {note}")?;
     }
@@ -142,6 +142,8 @@ pub(super) fn status(args: &StatusArgs, context: &mut Context<'_>) -> Result<Exi
     let gauge = status.gauge.as_ref();
     let failed = reload.is_some_and(|reload| !reload.ok)
         || status.journal_problem.is_some()
+        || status.undone.is_some()
+        || status.unconfirmed.is_some()
         || gauge.is_some_and(|gauge| gauge.problem.is_some() || !gauge.differences.is_empty());
     if context.json {
         json(context.out, &status)?;
@@ -176,6 +178,7 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
             "program: that of an earlier daemon, in force until a reload succeeds"
         )?,
     }
+    super::apply::print_state(status, out)?;
     if status.pass_all {
         writeln!(out, "PASS ALL is on: nothing is filtered")?;
     }

@@ -5,6 +5,7 @@
     reason = "commands tell their problems on standard error"
 )]
 
+mod apply;
 mod bypass;
 mod check;
 mod daemon;
@@ -53,6 +54,14 @@ enum Command {
     Check(ConfigArg),
     /// Read configuration and registries again and apply the difference
     Reload(daemon::ReloadArgs),
+    /// What a reload would newly block, newly warn of and set free, without applying it
+    Diff(apply::DiffArgs),
+    /// Apply what the files hold, in a way that can be taken back
+    Apply(apply::ApplyArgs),
+    /// Keep the update that waits for its confirmation
+    Confirm(daemon::StatusArgs),
+    /// Go back to what was in force before the last update
+    Undo(daemon::StatusArgs),
     /// How things are: interfaces, registries, fill levels, the last reload
     Status(daemon::StatusArgs),
     /// Packets by organisation, reason and category
@@ -180,6 +189,10 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => daemon::run(&args),
         Command::Reload(args) => daemon::reload(&args, &mut context),
+        Command::Diff(args) => apply::diff(&args, &mut context),
+        Command::Apply(args) => apply::apply(&args, &mut context),
+        Command::Confirm(args) => apply::confirm(args.config.as_ref(), &mut context),
+        Command::Undo(args) => apply::undo(args.config.as_ref(), &mut context),
         Command::Status(args) => daemon::status(&args, &mut context),
         Command::Stats(args) => daemon::stats(&args, &mut context),
         Command::Bypass(args) => bypass::run(&args, &mut context),

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
+use super::apply::Back;
 use super::gate::{self, Refused};
 use super::gauge;
 use super::quic::Reader;
@@ -52,6 +53,8 @@ pub(super) struct Core {
     pub(super) targets: Vec<TargetStatus>,
     /// The last comparison of the maps with what they shall hold.
     pub(super) gauge: Option<GaugeStatus>,
+    /// The ways back from the last update.
+    pub(super) back: Back,
     /// What changed and when; none, where it cannot be written.
     journal: Option<Journal>,
     /// Why a row of it is missing.
@@ -108,6 +111,7 @@ impl Core {
             state: state_dir.load(),
             rules: Vec::new(),
             bypasses: Bypasses::load(state_dir.path()),
+            back: Back::load(&state_dir),
             state_dir,
             portal: Slot::default(),
             quic: Reader::default(),
@@ -171,7 +175,14 @@ impl Core {
                     ..Reload::default()
                 }
             }
-            Ok(everything) => self.apply_everything(everything),
+            Ok(everything) => {
+                let before = self.everything.clone();
+                let reload = self.apply_everything(everything);
+                if reload.ok && before.is_some() {
+                    self.updated(before);
+                }
+                reload
+            }
         };
         let at = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -211,7 +222,8 @@ impl Core {
         })
     }
 
-    fn apply_everything(&mut self, everything: Everything) -> Reload {
+    /// Brings a state into force.
+    pub(super) fn apply_everything(&mut self, everything: Everything) -> Reload {
         let desired = &everything.compiled.desired;
         let started = Instant::now();
         let result = match self.filter.as_mut() {

@@ -1,6 +1,7 @@
 //! The daemon: it brings configuration and registries into the maps, answers on its control socket
 //! and reloads. Filtering does not depend on it: it may end or be killed at any time.
 
+mod apply;
 mod core;
 #[cfg(feature = "diagnostics")]
 mod diagnostics;
@@ -25,6 +26,7 @@ use crate::portal::{self, Portal};
 use crate::registry::progress::Progress;
 use crate::state::StateDir;
 
+pub(crate) use self::apply::CONFIRM_SECONDS_MAX;
 use self::core::Core;
 use self::lock::Lock;
 use self::server::Server;

@@ -65,6 +65,9 @@ pub(super) fn status(core: &Core) -> Result<Status, KernelError> {
                 reason: bypass.reason,
             })
             .collect(),
+        pending: core.back.pending.clone(),
+        undone: core.back.undone,
+        unconfirmed: core.back.unconfirmed.clone(),
         last_reload: core.last_reload.clone(),
     })
 }

@@ -16,6 +16,7 @@ use crate::cli::Exit;
 use crate::control::{REQUEST_BYTES_MAX, Request, Response};
 use crate::explain::{Question, explain};
 use crate::load::Everything;
+use crate::problem::Problem;
 use crate::registry::progress::Progress;
 use crate::safe_search::Found;
 use crate::status::{Reload, TargetStatus};
@@ -105,17 +106,30 @@ impl Server {
     }
 
     async fn answer(&self, request: Request, actor: Option<u32>) -> Response {
-        if let Request::Reload { wait } = request {
-            let server = self.clone();
-            let actor = actor.map_or("uid unknown".to_owned(), |uid| format!("uid {uid}"));
-            let reload = tokio::spawn(async move { server.reload(&actor).await });
-            return match (wait, reload) {
-                (false, _) => Response::data(&"started"),
-                (true, reload) => reload
-                    .await
-                    .map_or_else(|_| lost(), |reload| of_reload(&reload)),
-            };
-        }
+        let server = self.clone();
+        let by = name_of(actor);
+        // What was begun is brought to its end, also where nobody waits for it any more.
+        let reload = match request {
+            Request::Reload { wait: false } => {
+                tokio::spawn(async move { server.reload(&by).await });
+                return Response::data(&"started");
+            }
+            Request::Reload { wait: true }
+            | Request::Apply {
+                confirm_seconds: None,
+            } => tokio::spawn(async move { server.reload(&by).await }),
+            Request::Apply {
+                confirm_seconds: Some(seconds),
+            } => tokio::spawn(async move { server.try_out(&by, seconds).await }),
+            Request::Undo => tokio::spawn(async move { server.undo(&by).await }),
+            request => return self.ask(request, actor).await,
+        };
+        reload
+            .await
+            .map_or_else(|_| lost(), |reload| of_reload(&reload))
+    }
+
+    async fn ask(&self, request: Request, actor: Option<u32>) -> Response {
         let server = self.clone();
         tokio::task::spawn_blocking(move || server.look_up(&request, actor))
             .await
@@ -135,7 +149,9 @@ impl Server {
                 seconds,
                 reason,
             } => self.core().bypass(org, *seconds, reason, actor),
-            Request::Reload { .. } => lost(),
+            Request::Diff { examples } => self.diff(*examples),
+            Request::Confirm => self.confirm(&name_of(actor)),
+            Request::Reload { .. } | Request::Apply { .. } | Request::Undo => lost(),
         }
     }
 
@@ -169,27 +185,59 @@ impl Server {
 
     /// Reads everything again and applies the difference.
     pub(super) async fn reload(&self, actor: &str) -> Reload {
+        let by = actor.to_owned();
+        let work = move |core: &mut Core, read| (core.apply(read, &by), ());
+        self.bring(actor, work).await.0
+    }
+
+    /// Reads everything again for `actor`, and hands it to `work`, which brings it into force.
+    pub(super) async fn bring<T: Default + Send + 'static>(
+        &self,
+        actor: &str,
+        work: impl FnOnce(&mut Core, Result<Everything, Vec<Problem>>) -> (Reload, T) + Send + 'static,
+    ) -> (Reload, T) {
         let _one_at_a_time = self.reloading.lock().await;
+        if let Some(refused) = self.core().back.refuses(actor) {
+            warn!("not reloaded: {refused}");
+            return (Reload::refused(refused), T::default());
+        }
         notify::notify("RELOADING=1");
         let server = self.clone();
-        let actor = actor.to_owned();
-        let work = move || {
+        let all = move || {
             info!("reading {}", server.core().file.display());
             let reading = server.core().reading();
             let read = reading.read(Progress::Quiet);
             drop(reading);
-            let reload = server.core().apply(read, &actor);
+            let done = work(&mut server.core(), read);
             server.changed.notify_one();
-            reload
+            done
         };
-        let reload = tokio::task::spawn_blocking(work).await.unwrap_or_default();
-        notify::notify(if reload.ok {
+        let done = tokio::task::spawn_blocking(all).await.unwrap_or_default();
+        notify::notify(if done.0.ok {
             "READY=1\nSTATUS=in force"
         } else {
             "READY=1\nSTATUS=last reload failed"
         });
         self.reloaded.notify_one();
-        reload
+        done
+    }
+
+    /// Changes what is in force, while nothing else does.
+    pub(super) async fn alone<T: Default + Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Core) -> T + Send + 'static,
+    ) -> T {
+        let _one_at_a_time = self.reloading.lock().await;
+        let server = self.clone();
+        let all = move || {
+            let done = work(&mut server.core());
+            server.changed.notify_one();
+            done
+        };
+        // A panic in there has been printed.
+        let done = tokio::task::spawn_blocking(all).await.unwrap_or_default();
+        self.reloaded.notify_one();
+        done
     }
 
     /// The configuration in force.
@@ -227,6 +275,11 @@ impl Server {
     }
 }
 
+/// Who asks, as the journal has it.
+fn name_of(actor: Option<u32>) -> String {
+    actor.map_or("uid unknown".to_owned(), |uid| format!("uid {uid}"))
+}
+
 fn of_reload(reload: &Reload) -> Response {
     let data = serde_json::to_value(reload).unwrap_or_default();
     Response {
@@ -236,7 +289,7 @@ fn of_reload(reload: &Reload) -> Response {
     }
 }
 
-fn not_ours() -> Response {
+pub(super) fn not_ours() -> Response {
     let problem = "the state of an earlier daemon is in force, as the registries could not be read: `schoolgate status` says why";
     Response::failure(Exit::Problem, vec![problem.to_owned()])
 }

@@ -3,12 +3,13 @@
 use filter_common::abi::{ENGINES_MAX, LOCAL_ENGINE_SHIFT, POLICY_DNS_NXDOMAIN, Policy};
 use filter_common::dns::{TYPE_A, TYPE_AAAA, TYPE_HTTPS, answer_row, exists, form};
 use filter_common::reason::{FIRST_ANSWERED, FIRST_NOT_PASS, Reason};
-use filter_common::rule::{Best, Moment, decide, judge_entry};
+use filter_common::rule::{Moment, decide};
 use serde::{Deserialize, Serialize};
 
 use super::Probe;
 use crate::desired::PortalAddresses;
 use crate::entries::Book;
+use crate::walk::{Link, best};
 
 /// What is said to queries of some types.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,19 +34,16 @@ const TYPES: [(&str, u32); 4] = [
 /// name.
 pub(super) fn says(book: &Book<'_>, probes: &[Probe], policy: &Policy) -> Vec<Says> {
     let desired = &book.compiled.desired;
-    let engine = engine(probes);
+    let links = probes.iter().map(|probe| probe.link);
+    let named: Vec<Link> = links.filter(|link| link.len != 0).collect();
+    let engine = engine(&named);
     let safe = (desired.safe_search.get(&answer_row(engine, policy.flags))).copied();
     let told = book.config.engines.iter();
     let told = told.filter(|known| book.numbers.engine(&known.id) == Some(engine));
     let told = told
         .map(|known| format!("safe search of {}", known.name))
         .next();
-    let mut best = Best::NONE;
-    for probe in probes.iter().filter(|probe| probe.len != 0) {
-        for tiers in std::iter::once(&probe.suffix).chain(&probe.exact) {
-            best.consider(judge_entry(tiers, policy), 1, probe.len);
-        }
-    }
+    let best = best(&named, policy);
     let decided = decide(&best, policy, false, Moment::Name).reason;
     let reason = decided.unwrap_or(Reason::PassDnsName).number();
     let mut says: Vec<Says> = Vec::new();
@@ -101,10 +99,10 @@ fn address(addresses: PortalAddresses, kind: u32, whose: &str) -> String {
 }
 
 /// Number of the search engine that the name is of, or 0.
-fn engine(probes: &[Probe]) -> u32 {
-    let named = probes.iter().filter(|probe| probe.len != 0);
+fn engine(named: &[Link]) -> u32 {
     let local = named
-        .filter_map(|probe| probe.exact)
+        .iter()
+        .filter_map(|link| link.exact)
         .map(|tiers| tiers.local);
     let number = local.map(|local| local >> LOCAL_ENGINE_SHIFT & u64::from(ENGINES_MAX));
     u32::try_from(number.max().unwrap_or(0)).unwrap_or(0)

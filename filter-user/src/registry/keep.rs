@@ -1,5 +1,6 @@
 //! What is kept of a list: keys instead of names, and what was refused, with its place and reason.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -19,6 +20,24 @@ use crate::problem::Problem;
 
 /// Takes every rejected line, where somebody wants to see all of them.
 pub type Sink<'s> = &'s mut dyn FnMut(Problem);
+
+/// Takes every entry that is kept, with its key.
+pub type Heard<'s> = &'s dyn Fn(u64, &Subject<'_>);
+
+/// Who listens while a file is read.
+#[derive(Default)]
+pub struct Listener<'s> {
+    /// Is told every rejected line.
+    pub rejected: Option<Sink<'s>>,
+    /// Is told every name, address and URL that is kept.
+    pub kept: Option<Heard<'s>>,
+}
+
+impl fmt::Debug for Listener<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").finish_non_exhaustive()
+    }
+}
 
 /// Letters of a line that are shown.
 const TEXT_SHOWN: usize = 80;
@@ -71,7 +90,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// The entries of a list.
-pub(super) struct Keeper<'a> {
+pub(super) struct Keeper<'a, 's> {
     reading: &'a Reading,
     records: Vec<Record>,
     nets: Vec<NetRecord>,
@@ -87,6 +106,7 @@ pub(super) struct Keeper<'a> {
     cancelled: u64,
     /// Flags of the entry in hand that do not follow from its subject.
     mark: u32,
+    heard: Option<Heard<'s>>,
 }
 
 /// What a keeper has at the end.
@@ -101,8 +121,8 @@ pub(super) struct Kept {
     pub(super) cancelled: u64,
 }
 
-impl<'a> Keeper<'a> {
-    pub(super) fn new(reading: &'a Reading) -> Self {
+impl<'a, 's> Keeper<'a, 's> {
+    pub(super) fn new(reading: &'a Reading, heard: Option<Heard<'s>>) -> Self {
         Keeper {
             reading,
             records: Vec::new(),
@@ -114,6 +134,7 @@ impl<'a> Keeper<'a> {
             started_over: false,
             cancelled: 0,
             mark: 0,
+            heard,
         }
     }
 
@@ -257,6 +278,7 @@ impl<'a> Keeper<'a> {
                     self.cancelled += 1;
                     return Ok(());
                 }
+                self.tell(key, subject);
                 if scope == Scope::Below {
                     let flags = RECORD_SUFFIX;
                     self.below.push(Record { key, flags, line });
@@ -265,9 +287,18 @@ impl<'a> Keeper<'a> {
                 (key, if wide { RECORD_SUFFIX } else { 0 })
             }
         };
+        if !matches!(subject, Subject::Name { .. }) {
+            self.tell(key, subject);
+        }
         let flags = flags | self.mark;
         self.records.push(Record { key, flags, line });
         Ok(())
+    }
+
+    fn tell(&self, key: u64, subject: &Subject<'_>) {
+        if let Some(heard) = self.heard {
+            heard(key, subject);
+        }
     }
 
     fn url(

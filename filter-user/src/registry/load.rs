@@ -12,7 +12,7 @@ use super::dump::Hidden;
 use super::dump::deltas::follow;
 use super::progress::Progress;
 use super::{
-    Counts, FileRecords, RECORD_URLS, REJECTED_SHOWN, Record, Sink, Source, Spec, Syntax,
+    Counts, FileRecords, Listener, RECORD_URLS, REJECTED_SHOWN, Record, Source, Spec, Syntax,
     education, read_telling, specs, stamp,
 };
 use crate::config::Config;
@@ -94,7 +94,7 @@ pub fn load(
         if let Some(fresh) = fresh.get_mut(spec.registry) {
             *fresh = true;
         }
-        read(spec, progress, None)
+        read(spec, progress, Listener::default())
     };
     let time = |path: &Path| known.get(path)?.iter().find_map(|source| updated(source));
     for spec in specs {
@@ -219,22 +219,21 @@ fn hidden(config: &Config, sources: &[Source]) -> Vec<Problem> {
     .collect()
 }
 
-/// Reads a file: one source, or one for each set of categories where its records have their own. `sink` is told
-/// every rejected line.
+/// Reads a file: one source, or one for each set of categories where its records have their own.
 ///
 /// # Errors
 /// The file cannot be read as a whole.
 pub fn read(
     spec: Spec,
     progress: Progress,
-    sink: Option<Sink<'_>>,
+    listener: Listener<'_>,
 ) -> Result<Vec<Source>, Problem> {
     if let Syntax::Education(words) = &spec.reading.syntax {
-        let files = education::read(&spec.reading, words, sink)?.into_iter();
+        let files = education::read(&spec.reading, words, listener)?.into_iter();
         let parts = files.map(|(categories, file)| part(&spec, categories, Arc::new(file)));
         return Ok(parts.collect());
     }
-    let file = Arc::new(read_telling(&spec.reading, progress, sink)?);
+    let file = Arc::new(read_telling(&spec.reading, progress, listener)?);
     let mask = None;
     Ok(vec![Source { spec, file, mask }])
 }

@@ -31,7 +31,7 @@ use crate::problem::Problem;
 pub use again::{Wanted, decision, shown};
 pub use dump::{Contents, Mask, Xml};
 pub use formats::Syntax;
-pub use keep::Sink;
+pub use keep::{Heard, Listener, Sink};
 pub use read::{read_file, read_telling};
 pub use spec::specs;
 

@@ -2,7 +2,7 @@
 
 use super::load::{read, with_deltas};
 use super::progress::Progress;
-use super::{Source, specs};
+use super::{Listener, Source, specs};
 use crate::bypass::Moment;
 use crate::compile::{Input, compile};
 use crate::config::Config;
@@ -60,7 +60,11 @@ pub fn each(config: &Config, tell: Tell<'_>) {
         let mut notes = Vec::new();
         let mut read = |spec| {
             let mut sink = |problem| tell(&id, Kind::Rejected, problem);
-            read(spec, Progress::of_stderr(), Some(&mut sink))
+            let listener = Listener {
+                rejected: Some(&mut sink),
+                ..Listener::default()
+            };
+            read(spec, Progress::of_stderr(), listener)
         };
         match with_deltas(spec, deltas, |_| None, &mut read, &mut notes) {
             Ok(read) => sources.extend(read),

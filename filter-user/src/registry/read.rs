@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::time::Instant;
 
 use super::formats::{Emit, Parser};
-use super::keep::{Keeper, Rejects, Sink};
+use super::keep::{Keeper, Listener, Rejects};
 use super::progress::{Bar, Progress};
 use super::{FileRecords, Reading, lines, stamp};
 use crate::problem::Problem;
@@ -17,25 +17,25 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// # Errors
 /// The file cannot be read. Lines that cannot be read are no error: they are counted.
 pub fn read_file(reading: &Reading, progress: Progress) -> Result<FileRecords, Problem> {
-    read_telling(reading, progress, None)
+    read_telling(reading, progress, Listener::default())
 }
 
-/// The same; `sink` is told every rejected line.
+/// The same, with somebody who listens.
 ///
 /// # Errors
 /// As [`read_file`].
 pub fn read_telling(
     reading: &Reading,
     progress: Progress,
-    sink: Option<Sink<'_>>,
+    listener: Listener<'_>,
 ) -> Result<FileRecords, Problem> {
     if let Some(xml) = reading.syntax.xml() {
-        return super::dump::read::read_file(reading, xml, progress, sink);
+        return super::dump::read::read_file(reading, xml, progress, listener);
     }
     let started = Instant::now();
     let stamp = stamp(&reading.path).map_err(|error| unreadable(reading, &error))?;
-    let mut keeper = Keeper::new(reading);
-    let mut rejects = Rejects::new(&reading.path, sink);
+    let mut keeper = Keeper::new(reading, listener.kept);
+    let mut rejects = Rejects::new(&reading.path, listener.rejected);
     let mut last = 0;
     let bar = progress.start(&reading.path, stamp.size);
     pass(reading, &bar, &mut |line, text, told| {

@@ -14,7 +14,7 @@
 use super::parse::{Content, Element};
 use super::{Contents, Hidden, Shape, Xml};
 use crate::normalise::{self, Accept, Refusal, Subject};
-use crate::registry::keep::{Keeper, Rejects, Sink};
+use crate::registry::keep::{Keeper, Listener, Rejects};
 use crate::registry::{FileRecords, RECORD_BY_HOST, Reading, Stamp};
 
 /// What is applied of a record.
@@ -90,19 +90,18 @@ impl Applied {
 /// Gathers what records list.
 pub(super) struct Gatherer<'a, 's> {
     reading: &'a Reading,
-    keeper: Keeper<'a>,
+    keeper: Keeper<'a, 's>,
     rejects: Rejects<'s>,
     xml: Xml,
     hidden: Vec<u32>,
 }
 
 impl<'a, 's> Gatherer<'a, 's> {
-    /// `sink` is told everything that is not applied.
-    pub(super) fn new(reading: &'a Reading, xml: Xml, sink: Option<Sink<'s>>) -> Self {
+    pub(super) fn new(reading: &'a Reading, xml: Xml, listener: Listener<'s>) -> Self {
         Gatherer {
             reading,
-            keeper: Keeper::new(reading),
-            rejects: Rejects::new(&reading.path, sink),
+            keeper: Keeper::new(reading, listener.kept),
+            rejects: Rejects::new(&reading.path, listener.rejected),
             xml,
             hidden: Vec::new(),
         }

@@ -13,7 +13,7 @@ use super::text::{Block, Blocks, Charset, Transcoder};
 use super::{Contents, Shape, Xml};
 use crate::problem::Problem;
 use crate::registry::progress::Progress;
-use crate::registry::{FileRecords, Reading, Sink, stamp};
+use crate::registry::{FileRecords, Listener, Reading, stamp};
 
 /// Blocks that are decoded ahead of the parser.
 const AHEAD: usize = 8;
@@ -22,7 +22,7 @@ const MAJOR: u32 = 2;
 /// Seconds by which Moscow is ahead of UTC: times without a zone are Moscow's.
 const MOSCOW_SECONDS: i64 = 3 * 3600;
 
-/// Reads a register. `sink` is told everything of it that is not applied.
+/// Reads a register, with somebody who listens.
 ///
 /// # Errors
 /// It cannot be read, is not what it should be, or does not end: nothing of it is used then.
@@ -30,13 +30,13 @@ pub(in crate::registry) fn read_file(
     reading: &Reading,
     xml: Xml,
     progress: Progress,
-    sink: Option<Sink<'_>>,
+    listener: Listener<'_>,
 ) -> Result<FileRecords, Problem> {
     let path = &reading.path;
     let started = Instant::now();
     let read = move || -> Result<FileRecords, Fault> {
         let stamp = stamp(path)?;
-        let mut keeper = Gatherer::new(reading, xml, sink);
+        let mut keeper = Gatherer::new(reading, xml, listener);
         let contents = ahead(path, progress, |blocks| {
             whole(blocks, xml.shape, &mut keeper)
         })?;

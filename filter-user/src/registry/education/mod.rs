@@ -14,7 +14,7 @@ use std::time::Instant;
 use filter_common::name::name_key;
 use filter_common::url::{path_hash, url_key};
 
-use super::keep::{Keeper, Rejects, Sink};
+use super::keep::{Keeper, Listener, Rejects};
 use super::{Counts, FileRecords, Reading, Wanted, stamp};
 use crate::categories::Categories;
 use crate::desired::address_key;
@@ -67,16 +67,16 @@ type Each<'e> = &'e mut dyn FnMut(u32, Result<Fields<'_>, Fault>);
 ///
 /// # Errors
 /// The file cannot be read as a whole: it is no text, no JSON, or its columns are not known. Records that are
-/// wrong are no error: they are counted, and `sink` is told each.
+/// wrong are no error: they are counted, and the listener is told each.
 pub fn read(
     reading: &Reading,
     words: &Words,
-    sink: Option<Sink<'_>>,
+    listener: Listener<'_>,
 ) -> Result<Vec<(u64, FileRecords)>, Problem> {
     let started = Instant::now();
     let stamp = stamp(&reading.path).map_err(|error| super::read::unreadable(reading, &error))?;
-    let mut keepers: BTreeMap<u64, Keeper<'_>> = BTreeMap::new();
-    let mut rejects = Rejects::new(&reading.path, sink);
+    let mut keepers: BTreeMap<u64, Keeper<'_, '_>> = BTreeMap::new();
+    let mut rejects = Rejects::new(&reading.path, listener.rejected);
     let mut ids: HashSet<String> = HashSet::new();
     records(reading, &mut |line, fields| {
         rejects.counts.read += 1;
@@ -86,7 +86,7 @@ pub fn read(
                 return Err(Fault::twice(record.id));
             }
             let keeper = keepers.entry(record.mask);
-            let keeper = keeper.or_insert_with(|| Keeper::new(reading));
+            let keeper = keeper.or_insert_with(|| Keeper::new(reading, listener.kept));
             let kept = keeper.take(line, &record.subject, record.suffix);
             kept.map_err(|refusal| Fault::of_subject(&record, refusal))
         });

@@ -17,7 +17,7 @@ use crate::problem::Problem;
 use crate::registry::load::{KeptBefore, load};
 use crate::registry::progress::Progress;
 use crate::registry::{
-    FileRecords, RECORD_SUFFIX, RECORD_URLS, Reading, Source, read_telling, specs,
+    FileRecords, Listener, RECORD_SUFFIX, RECORD_URLS, Reading, Source, read_telling, specs,
 };
 
 const SEED: u64 = 11;
@@ -122,7 +122,14 @@ fn golden(name: &str, format: &str, path: &str, rest: &str) {
         let reading = &source.file.reading;
         let mut problems = Vec::new();
         let mut sink = |problem| problems.push(problem);
-        let again = read_telling(reading, Progress::Quiet, Some(&mut sink)).unwrap();
+        let again = {
+            let listener = Listener {
+                rejected: Some(&mut sink),
+                ..Listener::default()
+            };
+            read_telling(reading, Progress::Quiet, listener)
+        }
+        .unwrap();
         assert_eq!(again.records, source.file.records);
         let root = data().join(path);
         let inside = reading.path.strip_prefix(&root).unwrap_or(Path::new(""));
