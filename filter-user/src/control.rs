@@ -51,6 +51,11 @@ pub enum Request {
     Confirm,
     /// Go back to what was in force before the last update.
     Undo,
+    /// Fetch registries that have a URL now, and apply what is new.
+    Fetch {
+        /// This one only.
+        id: Option<String>,
+    },
     /// Read everything again and apply the difference.
     Reload {
         /// Answer when it is done.

@@ -238,6 +238,8 @@ pub fn block_list(list: &Path, progress: Progress) -> Result<Everything, Vec<Pro
         tier: Tier::Unified,
         format: Format::Mixed,
         path: list.to_path_buf(),
+        fetch: None,
+        age_alarm: None,
         sets: Vec::new(),
         bare_is_suffix: false,
         categories: config.categories.bit(UNLAWFUL).unwrap_or(1),

@@ -12,6 +12,7 @@ use crate::config::Enrolled;
 use crate::desired::PortalAddresses;
 use crate::journal::Head;
 use crate::registry::load::Summary;
+use crate::sources::{SourceStatus, Updated};
 
 /// How things are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +37,9 @@ pub struct Status {
     pub interfaces: Vec<Attached>,
     /// Registry by registry.
     pub registries: Vec<Summary>,
+    /// Sources of registries, those that are fetched and those that have an alarm.
+    #[serde(default)]
+    pub sources: Vec<SourceStatus>,
     /// How much is enrolled.
     pub enrolled: Enrolled,
     /// Names and addresses in force.
@@ -203,6 +207,15 @@ pub struct Level {
     pub used: u64,
     /// Rows or slots that there are.
     pub capacity: u64,
+}
+
+/// What fetching came to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Fetched {
+    /// Source by source.
+    pub sources: Vec<Updated>,
+    /// The reload that brought new copies into force.
+    pub reload: Option<Reload>,
 }
 
 /// A start or a reload.

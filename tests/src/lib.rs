@@ -12,6 +12,7 @@ pub mod frames;
 pub mod gate;
 pub mod hello;
 pub mod lab;
+pub mod lists_server;
 pub mod matrix;
 pub mod quic;
 pub mod reference;

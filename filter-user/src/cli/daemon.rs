@@ -143,6 +143,7 @@ pub(super) fn status(args: &StatusArgs, context: &mut Context<'_>) -> Result<Exi
     let failed = reload.is_some_and(|reload| !reload.ok)
         || status.journal_problem.is_some()
         || status.undone.is_some()
+        || status.sources.iter().any(|source| source.state.is_alarm())
         || status.unconfirmed.is_some()
         || gauge.is_some_and(|gauge| gauge.problem.is_some() || !gauge.differences.is_empty());
     if context.json {
@@ -187,6 +188,7 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
     writeln!(out)?;
     check::registries(out, &status.registries)?;
     writeln!(out)?;
+    print_sources(status, out)?;
     fill(status).print(out)?;
     writeln!(out)?;
     writeln!(out, "{}", check::enrolled(&status.enrolled))?;
@@ -218,6 +220,40 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
         write!(out, "last reload: ")?;
         print_reload(reload, context)?;
     }
+    Ok(())
+}
+
+/// Where registries come from, and how that stands.
+fn print_sources(status: &Status, out: &mut dyn std::io::Write) -> Result<(), Failure> {
+    let mut table = Table::new(&[
+        "source of",
+        "state",
+        "heard of",
+        "copy of",
+        "copies>",
+        "from",
+    ]);
+    let now = std::time::SystemTime::now();
+    for source in &status.sources {
+        table.row(vec![
+            source.id.clone(),
+            source.state.label().to_owned(),
+            super::registry::age(source.checked, now),
+            super::registry::age(source.changed, now),
+            source.copies.to_string(),
+            source.url.clone().unwrap_or_else(|| "a file".to_owned()),
+        ]);
+    }
+    if table.is_empty() {
+        return Ok(());
+    }
+    table.print(out)?;
+    for source in &status.sources {
+        if let Some(problem) = &source.problem {
+            writeln!(out, "source of {}: {problem}", source.id)?;
+        }
+    }
+    writeln!(out)?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod bypass;
 mod check;
 mod daemon;
 mod explain;
+mod fetch;
 mod journal;
 mod lists;
 mod registry;
@@ -68,6 +69,8 @@ enum Command {
     Stats(daemon::StatsArgs),
     /// Why is this name or address blocked, or not
     Explain(explain::Args),
+    /// Fetch the registries that have a url now, and apply what is new
+    Fetch(fetch::Args),
     /// What is loaded, and what of it is not applied
     #[command(subcommand)]
     Registry(registry::Args),
@@ -189,6 +192,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => daemon::run(&args),
         Command::Reload(args) => daemon::reload(&args, &mut context),
+        Command::Fetch(args) => fetch::run(&args, &mut context),
         Command::Diff(args) => apply::diff(&args, &mut context),
         Command::Apply(args) => apply::apply(&args, &mut context),
         Command::Confirm(args) => apply::confirm(args.config.as_ref(), &mut context),

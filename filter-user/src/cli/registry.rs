@@ -114,7 +114,7 @@ fn summaries(args: &ListArgs, context: &Context<'_>) -> Result<Vec<Summary>, Fai
 }
 
 /// How long ago a file was written, in the two largest units.
-fn age(modified: u64, now: SystemTime) -> String {
+pub(super) fn age(modified: u64, now: SystemTime) -> String {
     let written = SystemTime::UNIX_EPOCH + Duration::from_secs(modified);
     let Ok(passed) = now.duration_since(written) else {
         return "in the future".to_owned();

@@ -10,10 +10,12 @@ mod registries;
 mod schedules;
 mod segments;
 mod services;
+mod sources;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
@@ -194,6 +196,19 @@ pub enum Format {
 }
 
 impl Format {
+    /// Whether a registry of it is one file.
+    #[must_use]
+    pub fn is_one_file(self) -> bool {
+        let directories = [
+            Format::Ut1,
+            Format::V2fly,
+            Format::Squidguard,
+            Format::E2guardian,
+            Format::Extfilter,
+        ];
+        !directories.contains(&self)
+    }
+
     /// The word in the configuration.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -220,6 +235,27 @@ impl Format {
     }
 }
 
+/// How a registry is fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// From where: `http://` or `https://`, without a password.
+    pub url: String,
+    /// Where its signature is.
+    pub signature_url: Option<String>,
+    /// Time from one fetch to the next.
+    pub interval: Duration,
+    /// Longest time of one.
+    pub timeout: Duration,
+    /// Most bytes of the file, unpacked.
+    pub size_max: u64,
+    /// Certificates of the authorities that vouch for the server; none: the well-known ones.
+    pub ca_file: Option<PathBuf>,
+    /// User, and the file of the password.
+    pub user: Option<(String, PathBuf)>,
+    /// Directory of its copies.
+    pub directory: PathBuf,
+}
+
 /// A registry.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -243,6 +279,10 @@ pub struct Registry {
     pub directories: Vec<(String, u64)>,
     /// Rejected lines in percent above which the registry is refused.
     pub rejected_max_percent: u32,
+    /// How it is fetched; `path` is its last good copy then.
+    pub fetch: Option<Fetch>,
+    /// Age of what was last heard of it at which an alarm is raised.
+    pub age_alarm: Option<Duration>,
     /// What is refused in its lines.
     pub guards: Guards,
     /// Dump: directory of its deltas.

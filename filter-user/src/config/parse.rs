@@ -48,7 +48,7 @@ pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     };
     let daemon = daemon(&mut root, &mut context);
     let interfaces = interfaces(&mut root, &mut context);
-    let mut registries = registries(&mut root, &mut context);
+    let mut registries = registries(&mut root, &mut context, &daemon.state_dir);
     let (services, problems) = services(&mut root, &mut context);
     foreign.extend(problems);
     let (mut profiles, named) = profiles(&mut root, &mut context, &registries);

@@ -1,12 +1,13 @@
 //! `[[registries]]`.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use filter_common::abi::LOCAL_LISTS;
 
 use super::parse::{Context, category_mask, check_unique};
 use super::reader::{At, Section, Source, one_or_more};
+use super::sources::from;
 use super::{Format, Registry, Tier};
 use crate::categories::{SUSPICIOUS, UNLAWFUL};
 use crate::normalise::Guards;
@@ -21,11 +22,15 @@ const SHRINK_PERCENT_DEFAULT: u32 = 50;
 const LOCAL_LISTS_MAX: usize = LOCAL_LISTS as usize;
 
 /// Reads all of them.
-pub(super) fn registries(root: &mut Section<'_, '_>, context: &mut Context<'_>) -> Vec<Registry> {
+pub(super) fn registries(
+    root: &mut Section<'_, '_>,
+    context: &mut Context<'_>,
+    state_dir: &Path,
+) -> Vec<Registry> {
     let mut seen = HashMap::new();
     let mut registries = Vec::new();
     for section in root.tables(context.source, "registries") {
-        let Some((id, registry)) = registry(section, context) else {
+        let Some((id, registry)) = registry(section, context, state_dir) else {
             continue;
         };
         check_unique(context.source, "[[registries]]", &mut seen, &id);
@@ -49,6 +54,7 @@ pub(super) fn registries(root: &mut Section<'_, '_>, context: &mut Context<'_>) 
 fn registry(
     mut section: Section<'_, '_>,
     context: &mut Context<'_>,
+    state_dir: &Path,
 ) -> Option<(At<String>, Registry)> {
     let at = section.at();
     let source = &mut *context.source;
@@ -60,7 +66,9 @@ fn registry(
         None
     };
     let format = section.choice(source, "format", FORMATS);
-    let path = section.required(source, "path");
+    let known = id.as_ref().map(|id| id.value.clone());
+    let place = from(&mut section, context, known.as_deref(), format, state_dir);
+    let source = &mut *context.source;
     let default_semantics: &[(&str, bool)] = match format {
         Some(
             Format::Ut1
@@ -86,7 +94,7 @@ fn registry(
     let dump = of_dump(&mut section, context, format);
     let sets = sets(&mut section, context, format);
     section.finish(context.source);
-    let (id, tier, format, path) = (id?, tier?, format?, path?);
+    let (id, tier, format, place) = (id?, tier?, format?, place?);
     if tier == Tier::Ech && format != Format::Domains {
         let remedy = "use format = \"domains\"";
         (context.source).problem(at, "[[registries]] of tier ech holds names only", remedy);
@@ -97,7 +105,9 @@ fn registry(
         line: context.source.line(at),
         tier,
         format,
-        path: context.base.join(path.value),
+        path: place.path,
+        fetch: place.fetch,
+        age_alarm: place.age_alarm,
         sets,
         bare_is_suffix: bare_is_suffix?,
         categories,

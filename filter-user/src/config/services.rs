@@ -152,6 +152,8 @@ fn list(
         sets: Vec::new(),
         deltas: None,
         hidden_urls: Hidden::Skip,
+        fetch: None,
+        age_alarm: None,
         shrink_max_percent: None,
         given: Some(Arc::new(service.entries.clone())),
     });

@@ -24,7 +24,7 @@ use crate::kernel::filter::Report;
 use crate::load::{Before, Everything};
 use crate::portal::{Slot, View};
 use crate::problem::Problem;
-use crate::registry::load::{Freshness, Summary};
+use crate::registry::load::{Freshness, KeptBefore, Summary};
 use crate::registry::progress::Progress;
 use crate::safe_search::Found;
 use crate::state::{State, StateDir};
@@ -131,6 +131,11 @@ impl Core {
             before: self.everything.clone(),
             bypasses: self.bypasses.clone(),
         }
+    }
+
+    /// Entries that registries held when they were last in force.
+    pub(super) fn kept(&self) -> KeptBefore {
+        self.state.kept.clone()
     }
 
     /// Adds a row to the journal. Filtering and loading go on without it, loudly.

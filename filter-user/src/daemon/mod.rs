@@ -5,6 +5,7 @@ mod apply;
 mod core;
 #[cfg(feature = "diagnostics")]
 mod diagnostics;
+mod fetch;
 pub(crate) mod gate;
 mod gauge;
 pub(crate) mod lock;
@@ -36,11 +37,8 @@ use self::server::Server;
 /// # Errors
 /// Nothing could be brought into force and nothing was in force.
 pub fn run(file: &Path) -> Result<Exit, Failure> {
-    let Config {
-        daemon: settings,
-        portal,
-        ..
-    } = Config::load(file)?;
+    let config = Config::load(file)?;
+    let settings = config.daemon.clone();
     let Some(_lock) = take_lock(&settings)? else {
         let message = format!("another daemon runs in {}", settings.runtime_dir.display());
         return Err(Failure::new(Exit::Problem, message));
@@ -49,6 +47,8 @@ pub fn run(file: &Path) -> Result<Exit, Failure> {
         |problem: crate::problem::Problem| Failure::new(Exit::Permission, problem.to_string());
     let state_dir = StateDir::open(&settings.state_dir).map_err(failed)?;
     let mut core = Core::new(file, &settings.runtime_dir, state_dir).map_err(failed)?;
+    fetch::first(&config, &core.kept());
+    let portal = config.portal;
     start(&mut core)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -119,6 +119,7 @@ async fn serve(
     tokio::spawn(server.clone().serve(listener));
     tokio::spawn(targets::follow(server.clone()));
     tokio::spawn(gauge::follow(server.clone()));
+    tokio::spawn(fetch::follow(server.clone()));
     tokio::spawn(tick::follow(server.clone(), server.changed()));
     #[cfg(feature = "diagnostics")]
     diagnostics::follow(server.clone())?;

@@ -1,6 +1,7 @@
 //! The daemon's state as `status` and `stats` tell it.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use filter_common::abi::ABI;
 use filter_common::reason::Reason;
@@ -11,6 +12,7 @@ use super::gate;
 use crate::categories::Categories;
 use crate::config::{Config, Mode};
 use crate::kernel::{Filter, KernelError};
+use crate::sources::{self, SourceStatus};
 use crate::status::{Attached, Given, Level, OrgStats, Program, Stats, Status};
 
 /// How things are.
@@ -43,6 +45,7 @@ pub(super) fn status(core: &Core) -> Result<Status, KernelError> {
         registries: everything
             .map(|everything| everything.summaries.clone())
             .unwrap_or_default(),
+        sources: sources(core),
         enrolled: everything
             .map(|everything| everything.config.enrolled)
             .unwrap_or_default(),
@@ -70,6 +73,22 @@ pub(super) fn status(core: &Core) -> Result<Status, KernelError> {
         unconfirmed: core.back.unconfirmed.clone(),
         last_reload: core.last_reload.clone(),
     })
+}
+
+/// How the sources of registries stand.
+pub(super) fn sources(core: &Core) -> Vec<SourceStatus> {
+    let Some(everything) = core.everything.as_deref() else {
+        return Vec::new();
+    };
+    let now = SystemTime::now();
+    let registries = everything.config.registries.iter();
+    let modified = |id: &str| {
+        let mut summaries = everything.summaries.iter();
+        summaries.find(|of| of.id == id).map_or(0, |of| of.modified)
+    };
+    registries
+        .filter_map(|registry| sources::status(registry, modified(&registry.id), now))
+        .collect()
 }
 
 fn program(filter: &Filter) -> Program {

@@ -30,6 +30,8 @@ pub(super) struct Server {
     core: Arc<Mutex<Core>>,
     /// One reload at a time.
     reloading: Arc<tokio::sync::Mutex<()>>,
+    /// One round of fetching at a time.
+    pub(super) fetching: Arc<tokio::sync::Mutex<()>>,
     /// Told after each reload.
     pub(super) reloaded: Arc<Notify>,
     connections: Arc<Semaphore>,
@@ -42,6 +44,7 @@ impl Server {
         Server {
             core: Arc::new(Mutex::new(core)),
             reloading: Arc::new(tokio::sync::Mutex::new(())),
+            fetching: Arc::new(tokio::sync::Mutex::new(())),
             reloaded: Arc::new(Notify::new()),
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             changed: Arc::new(Notify::new()),
@@ -122,6 +125,12 @@ impl Server {
                 confirm_seconds: Some(seconds),
             } => tokio::spawn(async move { server.try_out(&by, seconds).await }),
             Request::Undo => tokio::spawn(async move { server.undo(&by).await }),
+            Request::Fetch { id } => {
+                return match self.fetch(id.as_deref(), Some(&by)).await {
+                    Ok(fetched) => Response::data(&fetched),
+                    Err(problem) => Response::failure(Exit::Problem, vec![problem]),
+                };
+            }
             request => return self.ask(request, actor).await,
         };
         reload
@@ -151,7 +160,10 @@ impl Server {
             } => self.core().bypass(org, *seconds, reason, actor),
             Request::Diff { examples } => self.diff(*examples),
             Request::Confirm => self.confirm(&name_of(actor)),
-            Request::Reload { .. } | Request::Apply { .. } | Request::Undo => lost(),
+            Request::Reload { .. }
+            | Request::Apply { .. }
+            | Request::Undo
+            | Request::Fetch { .. } => lost(),
         }
     }
 

@@ -21,6 +21,18 @@ pub fn specs(config: &Config, seed: u64) -> Result<(Vec<Spec>, Vec<Problem>), Ve
     let mut notes = Vec::new();
     let mut problems = Vec::new();
     for (index, registry) in config.registries.iter().enumerate() {
+        if registry.fetch.is_some() && !registry.path.exists() {
+            let what = format!("registry {}: nothing has been fetched yet", registry.id);
+            let remedy = "`schoolgate fetch` tries again and says why";
+            let problem = Problem::at(&config.file, registry.line, what, remedy);
+            // What is unlawful must never be missing unnoticed.
+            let list = match registry.tier {
+                Tier::Unified => &mut problems,
+                _ => &mut notes,
+            };
+            list.push(problem);
+            continue;
+        }
         let mut walk = Walk {
             config,
             index,

@@ -1,0 +1,231 @@
+//! Registries that are fetched: before the first load where there is no copy, then each by its interval, and when
+//! an operator asks. New copies come into force by a reload like any other.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::server::Server;
+use crate::config::{Config, Registry};
+use crate::load::Everything;
+use crate::registry::load::KeptBefore;
+use crate::sources::{Memo, Outcome, SourceStatus, State, Store, Updated, seconds, update};
+use crate::status::Fetched;
+
+/// Longest wait: a configuration with other sources is noticed after so long.
+const RECHECK: Duration = Duration::from_secs(60);
+/// Wait after the first fetch that failed; it doubles with each further one, up to the interval.
+const RETRY_SECONDS: u64 = 30;
+
+/// Fetches what has no copy yet, before anything is in force.
+pub(super) fn first(config: &Config, kept: &KeptBefore) {
+    std::thread::scope(|scope| {
+        for registry in &config.registries {
+            let Some(fetch) = &registry.fetch else {
+                continue;
+            };
+            if Store::new(&fetch.directory).copies().is_empty() {
+                info!("fetching {} for the first time", fetch.url);
+                scope.spawn(move || {
+                    if let Some(updated) = update(config, registry, kept) {
+                        tell(&updated);
+                    }
+                });
+            }
+        }
+    });
+}
+
+/// Fetches for ever.
+pub(super) async fn follow(server: Server) {
+    let mut told: HashMap<String, State> = HashMap::new();
+    loop {
+        // Where the configuration cannot be read, a reload tells of it.
+        let _ = server.fetch(None, None).await;
+        let wait = tokio::task::spawn_blocking({
+            let server = server.clone();
+            move || {
+                let configured = server.configured();
+                (next(configured.config()), server.sources())
+            }
+        });
+        let (wait, sources) = wait.await.unwrap_or((RECHECK, Vec::new()));
+        tell_states(&sources, &mut told);
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Tells the changes of sources' states.
+fn tell_states(sources: &[SourceStatus], told: &mut HashMap<String, State>) {
+    for source in sources {
+        let before = told.insert(source.id.clone(), source.state);
+        if before == Some(source.state) {
+            continue;
+        }
+        let hours = seconds(SystemTime::now()).saturating_sub(source.checked) / 3_600;
+        match source.state {
+            State::None => warn!("source of {}: there is no copy", source.id),
+            State::Stale => warn!("source of {}: last heard of {hours} h ago", source.id),
+            state => info!("source of {}: {}", source.id, state.label()),
+        }
+    }
+}
+
+/// When a source is due, in seconds since 1970.
+fn due(registry: &Registry) -> Option<u64> {
+    let fetch = registry.fetch.as_ref()?;
+    let memo = Store::new(&fetch.directory).memo();
+    if memo.url != fetch.url {
+        return Some(0);
+    }
+    Some(
+        memo.attempted
+            .saturating_add(pause(&memo, fetch.interval.as_secs())),
+    )
+}
+
+/// Seconds from one fetch to the next: the interval, or after failures less; a tenth more or less, so that many
+/// routers do not ask at once.
+fn pause(memo: &Memo, interval: u64) -> u64 {
+    let pause = match memo.failures {
+        0 => interval,
+        failures => {
+            let doubled = RETRY_SECONDS.saturating_mul(1 << (failures - 1).min(20));
+            doubled.min(interval)
+        }
+    };
+    let random = crate::state::random_seed().unwrap_or(0) % 201;
+    pause.saturating_mul(900 + random) / 1_000
+}
+
+fn next(config: Option<&Config>) -> Duration {
+    let registries = config.map_or(&[][..], |config| &config.registries);
+    let first = registries.iter().filter_map(due).min();
+    let now = seconds(SystemTime::now());
+    let wait = first.map_or(RECHECK, |due| Duration::from_secs(due.saturating_sub(now)));
+    wait.clamp(Duration::from_secs(1), RECHECK)
+}
+
+fn tell(updated: &Updated) {
+    let id = &updated.id;
+    match (updated.outcome, &updated.problem) {
+        (_, Some(problem)) => warn!("source of {id}: {problem}"),
+        (Outcome::New, None) => info!("source of {id}: a new copy"),
+        (_, None) => {}
+    }
+}
+
+/// The configuration in force, else the one in the file.
+#[derive(Clone, Debug, Default)]
+struct Configured {
+    everything: Option<Arc<Everything>>,
+    file: Option<Arc<Config>>,
+}
+
+impl Configured {
+    fn config(&self) -> Option<&Config> {
+        let in_force = self.everything.as_ref().map(|all| &all.config);
+        in_force.or(self.file.as_deref())
+    }
+}
+
+impl Server {
+    fn configured(&self) -> Configured {
+        let (everything, file) = {
+            let core = self.core();
+            (core.everything.clone(), core.file.clone())
+        };
+        let read = || Config::load(&file).ok().map(Arc::new);
+        let file = if everything.is_none() { read() } else { None };
+        Configured { everything, file }
+    }
+
+    /// How all sources stand.
+    pub(super) fn sources(&self) -> Vec<SourceStatus> {
+        super::report::sources(&self.core())
+    }
+
+    /// Fetches the sources that are due, or all of them, or the one with this id, where somebody asks (`by`). Brings
+    /// new copies into force.
+    ///
+    /// # Errors
+    /// There is no such source, or no configuration.
+    pub(super) async fn fetch(
+        &self,
+        only: Option<&str>,
+        by: Option<&str>,
+    ) -> Result<Fetched, String> {
+        let _one_at_a_time = self.fetching.lock().await;
+        let configured = self.configured();
+        let unreadable = "the configuration cannot be read: `schoolgate check`";
+        let config = configured.config().ok_or(unreadable)?;
+        let mut tasks = JoinSet::new();
+        let moment = seconds(SystemTime::now());
+        for (at, registry) in config.registries.iter().enumerate() {
+            let asked = only.is_none_or(|id| registry.id == id);
+            let due = due(registry).is_some_and(|due| by.is_some() || due <= moment);
+            if asked && due {
+                let (configured, kept) = (configured.clone(), self.core().kept());
+                tasks.spawn_blocking(move || {
+                    let config = configured.config()?;
+                    update(config, config.registries.get(at)?, &kept)
+                });
+            }
+        }
+        if let (Some(id), true) = (only, tasks.is_empty()) {
+            return Err(format!("registry {id} has no url"));
+        }
+        let mut sources: Vec<Updated> = Vec::new();
+        while let Some(done) = tasks.join_next().await {
+            // A panic in there has been printed.
+            sources.extend(done.ok().flatten());
+        }
+        sources.iter().for_each(tell);
+        sources.sort_by(|left, right| left.id.cmp(&right.id));
+        let moved = config.registries.iter().any(has_newer);
+        let reload = if moved && !sources.is_empty() {
+            Some(self.reload(by.unwrap_or("daemon")).await)
+        } else {
+            None
+        };
+        Ok(Fetched { sources, reload })
+    }
+}
+
+/// Whether there is a newer copy than the one that is read.
+fn has_newer(registry: &Registry) -> bool {
+    let newest = |directory: &Path| Store::new(directory).copies().pop();
+    let newest = registry
+        .fetch
+        .as_ref()
+        .map(|fetch| newest(&fetch.directory));
+    newest
+        .flatten()
+        .is_some_and(|newest| newest != registry.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_tried_again_soon_then_later_and_never_later_than_usual() {
+        let pause_after = |failures| {
+            let memo = Memo {
+                failures,
+                ..Memo::default()
+            };
+            pause(&memo, 3_600)
+        };
+        assert!((3_240..=3_960).contains(&pause_after(0)));
+        assert!((27..=33).contains(&pause_after(1)));
+        assert!((108..=132).contains(&pause_after(3)));
+        for failures in [8, 21, 64, u32::MAX] {
+            assert!((3_240..=3_960).contains(&pause_after(failures)));
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Registries that are fetched, from servers that behave well and badly: what is good becomes the copy that is
+//! read, and nothing else does.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test: what does not fit is a failure, which a panic shows"
+)]
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use filter_user::config::Config;
+use filter_user::problem::Problem;
+use filter_user::registry::load::KeptBefore;
+use filter_user::sources::{Outcome, State, Store, Updated, status, update};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use schoolgate_tests::lab::TempDir;
+use schoolgate_tests::lists_server::{Answer, Asked, ListsServer};
+
+/// A registry of a server's, with a directory for its copies.
+struct Site {
+    place: TempDir,
+    server: ListsServer,
+    next: Arc<Mutex<Answer>>,
+    keys: String,
+}
+
+/// The server says what is put next, and 304 to who has it already.
+fn handler(next: &Arc<Mutex<Answer>>) -> impl Fn(&Asked) -> Answer + Send + Sync + 'static {
+    let next = Arc::clone(next);
+    move |asked| {
+        let next = next.lock().unwrap().clone();
+        let tag = next.fields.iter().find(|(name, _)| name == "ETag");
+        match (tag, asked.field("if-none-match")) {
+            (Some((_, tag)), Some(known)) if tag == known => Answer::status("304 Not Modified"),
+            _ => next,
+        }
+    }
+}
+
+impl Site {
+    fn new() -> Site {
+        let next = Arc::new(Mutex::new(Answer::file("one.example\n", "\"1\"")));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = ListsServer::start(listener, None, handler(&next)).unwrap();
+        Site {
+            place: TempDir::new().unwrap(),
+            server,
+            next,
+            keys: String::new(),
+        }
+    }
+
+    fn gives(&self, answer: Answer) {
+        *self.next.lock().unwrap() = answer;
+    }
+
+    fn text(&self, url: &str) -> String {
+        format!(
+            "[daemon]\nstate_dir = \"state\"\n[[registries]]\nid = \"law\"\ntier = \"unified\"\n\
+             format = \"mixed\"\nsemantics = \"exact\"\nurl = \"{url}\"\n{}\n",
+            self.keys
+        )
+    }
+
+    fn config(&self) -> Config {
+        self.config_of(&format!("http://{}/law.txt", self.server.address))
+    }
+
+    fn config_of(&self, url: &str) -> Config {
+        let file = self.place.path().join("s.toml");
+        Config::from_text(&file, &self.text(url)).unwrap()
+    }
+
+    fn fetch(&self) -> Updated {
+        fetch(&self.config(), &KeptBefore::new())
+    }
+
+    fn state(&self) -> State {
+        let config = self.config();
+        let registry = config.registries.first().unwrap();
+        status(registry, 0, SystemTime::now()).unwrap().state
+    }
+
+    fn store(&self) -> Store {
+        Store::new(&self.place.path().join("state/sources/law"))
+    }
+
+    /// What is read.
+    fn in_force(&self) -> String {
+        std::fs::read_to_string(self.config().registries.first().unwrap().path.clone())
+            .unwrap_or_default()
+    }
+}
+
+fn fetch(config: &Config, kept: &KeptBefore) -> Updated {
+    update(config, config.registries.first().unwrap(), kept).unwrap()
+}
+
+fn problem(updated: Updated) -> String {
+    assert_eq!(updated.outcome, Outcome::Failed, "{updated:?}");
+    updated.problem.unwrap()
+}
+
+#[test]
+fn a_file_is_fetched_once_and_asked_for_by_its_tag() {
+    let site = Site::new();
+    assert_eq!(site.state(), State::None);
+    assert_eq!(site.fetch().outcome, Outcome::New);
+    assert_eq!(site.state(), State::Fresh);
+    assert_eq!(site.in_force(), "one.example\n");
+    assert_eq!(site.fetch().outcome, Outcome::Unchanged);
+    let asked = site.server.asked();
+    assert_eq!(asked.first().unwrap().field("if-none-match"), None);
+    assert_eq!(asked.last().unwrap().field("if-none-match"), Some("\"1\""));
+    // Another tag on the same content is no new copy.
+    site.gives(Answer::file("one.example\n", "\"2\""));
+    assert_eq!(site.fetch().outcome, Outcome::Unchanged);
+    site.gives(
+        Answer::file("two.example\n", "\"3\"")
+            .with("Last-Modified", "Sun, 22 Nov 2026 00:00:00 GMT"),
+    );
+    assert_eq!(site.fetch().outcome, Outcome::New);
+    assert_eq!(site.in_force(), "two.example\n");
+    site.fetch();
+    let last = site.server.asked().pop().unwrap();
+    let since = Some("Sun, 22 Nov 2026 00:00:00 GMT");
+    assert_eq!(last.field("if-modified-since"), since);
+    assert_eq!(site.store().copies().len(), 2);
+}
+
+#[test]
+fn the_last_five_copies_are_kept() {
+    let site = Site::new();
+    for round in 0..8 {
+        let text = format!("n{round}.example\n");
+        site.gives(Answer::file(text.clone(), &format!("\"{round}\"")));
+        assert_eq!(site.fetch().outcome, Outcome::New);
+        assert_eq!(site.in_force(), text);
+    }
+    let copies = site.store().copies();
+    let texts = copies
+        .iter()
+        .map(|copy| std::fs::read_to_string(copy).unwrap());
+    let wanted: Vec<String> = (3..8).map(|round| format!("n{round}.example\n")).collect();
+    assert_eq!(texts.collect::<Vec<_>>(), wanted);
+    use std::os::unix::fs::PermissionsExt as _;
+    for copy in copies {
+        let mode = copy.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn what_goes_wrong_leaves_the_last_copy_and_the_next_good_one_follows() {
+    let mut site = Site::new();
+    site.keys = "timeout_seconds = 2\nsize_max_mib = 1".to_owned();
+    assert_eq!(site.fetch().outcome, Outcome::New);
+    let body = b"other.example\n".to_vec();
+    let slow = Answer {
+        pause: Duration::from_secs(20),
+        ..Answer::file(body.clone(), "\"slow\"")
+    };
+    let short = Answer {
+        missing: 10,
+        ..Answer::file(body.clone(), "\"short\"")
+    };
+    let large = vec![b'\n'; (1 << 20) + 1];
+    let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
+    bomb.write_all(&vec![b'\n'; 64 << 20]).unwrap();
+    let bomb = Answer::file(bomb.finish().unwrap(), "\"bomb\"").with("Content-Encoding", "gzip");
+    assert!(bomb.body.len() < 1 << 17);
+    let address = site.server.address;
+    let turning = Answer::status("302 Found").with("Location", &format!("http://{address}/again"));
+    let cases = [
+        (Answer::status("404 Not Found"), "404"),
+        (Answer::status("500 Internal Server Error"), "500"),
+        (Answer::status("204 No Content"), "204"),
+        (slow, "timeout"),
+        (short, "broke off"),
+        (Answer::file(large, "\"large\""), "larger than 1 mib"),
+        (bomb, "larger than 1 mib"),
+        (turning, "redirect"),
+        (Answer::file("", "\"empty\""), "is empty"),
+        (Answer::file("no name here\n?\n", "\"junk\""), "rejected"),
+        (Answer::file(vec![0xff; 5_000], "\"binary\""), "rejected"),
+    ];
+    let kept = KeptBefore::from([("law".to_owned(), 1)]);
+    for (answer, word) in cases {
+        site.gives(answer);
+        let told = problem(fetch(&site.config(), &kept));
+        assert!(told.to_lowercase().contains(word), "{word}: {told}");
+        assert_eq!(site.in_force(), "one.example\n", "{word}");
+        assert_eq!(site.state(), State::Cached, "{word}");
+    }
+    assert!(
+        site.store().rejected().exists(),
+        "what was refused can be looked at"
+    );
+    site.gives(Answer::file("good.example\n", "\"good\""));
+    assert_eq!(site.fetch().outcome, Outcome::New);
+    assert_eq!(site.in_force(), "good.example\n");
+    assert_eq!(site.state(), State::Fresh);
+    // Nobody there at all.
+    let Site { place, server, .. } = &site;
+    let gone = format!("http://{}/law.txt", server.address);
+    let file = place.path().join("s.toml");
+    let config = Config::from_text(&file, &site.text(&gone)).unwrap();
+    drop(site.server);
+    problem(fetch(&config, &kept));
+    let registry = config.registries.first().unwrap();
+    assert_eq!(
+        std::fs::read_to_string(&registry.path).unwrap(),
+        "good.example\n"
+    );
+}
+
+#[test]
+fn a_packed_answer_is_unpacked() {
+    let site = Site::new();
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(b"packed.example\n").unwrap();
+    let packed = packed.finish().unwrap();
+    site.gives(Answer::file(packed, "\"z\"").with("Content-Encoding", "gzip"));
+    assert_eq!(site.fetch().outcome, Outcome::New);
+    assert_eq!(site.in_force(), "packed.example\n");
+}
+
+#[test]
+fn what_was_cut_off_in_a_write_is_no_copy() {
+    let site = Site::new();
+    site.fetch();
+    // As a daemon leaves it that was killed: a file half written, and a memo half written.
+    std::fs::write(site.store().incoming(), "half.exa").unwrap();
+    let directory = site.place.path().join("state/sources/law");
+    std::fs::write(directory.join("memo.json"), "{\"url\": ").unwrap();
+    assert_eq!(site.in_force(), "one.example\n");
+    site.gives(Answer::file("two.example\n", "\"2\""));
+    assert_eq!(site.fetch().outcome, Outcome::New);
+    assert_eq!(site.in_force(), "two.example\n");
+}
+
+#[test]
+fn a_source_that_is_silent_for_too_long_is_stale() {
+    let site = Site::new();
+    site.fetch();
+    let config = site.config();
+    let registry = config.registries.first().unwrap();
+    let after = |hours: u64| {
+        let now = SystemTime::now() + Duration::from_secs(hours * 3_600);
+        status(registry, 0, now).unwrap().state
+    };
+    assert_eq!(after(23), State::Fresh);
+    assert_eq!(after(25), State::Stale);
+}
+
+/// A certificate for a name, in PEM, and a server's side of it.
+fn certificate(name: &str) -> (String, Arc<ServerConfig>) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    (made.cert.pem(), Arc::new(config))
+}
+
+#[test]
+fn a_server_proves_itself_and_a_password_goes_to_it_alone() {
+    let mut site = Site::new();
+    let (pem, tls) = certificate("localhost");
+    let (foreign, _) = certificate("localhost");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let next = Arc::clone(&site.next);
+    let server = ListsServer::start(listener, Some(tls), handler(&next)).unwrap();
+    let port = server.address.port();
+    let url = format!("https://localhost:{port}/law.txt");
+    for (name, text) in [("ca.pem", &pem), ("foreign.pem", &foreign)] {
+        std::fs::write(site.place.path().join(name), text).unwrap();
+    }
+    std::fs::write(site.place.path().join("password"), "s3cret!\n").unwrap();
+    for ca in ["", "ca_file = \"foreign.pem\""] {
+        site.keys = ca.to_owned();
+        let told = problem(fetch(&site.config_of(&url), &KeptBefore::new()));
+        assert!(told.contains("certificate"), "{told}");
+    }
+    assert!(server.asked().is_empty());
+    site.keys = "ca_file = \"ca.pem\"\nuser = \"isp\"\npassword_file = \"password\"".to_owned();
+    let config = site.config_of(&url);
+    assert_eq!(fetch(&config, &KeptBefore::new()).outcome, Outcome::New);
+    let authorization = |asked: &Asked| asked.field("authorization").map(str::to_owned);
+    assert_eq!(
+        authorization(&server.asked().pop().unwrap()).as_deref(),
+        Some("Basic aXNwOnMzY3JldCE=")
+    );
+    // Another server is not told the password, and HTTPS does not end in HTTP.
+    let plain = format!("http://{}/law.txt", site.server.address);
+    site.gives(Answer::status("302 Found").with("Location", &plain));
+    let told = problem(fetch(&config, &KeptBefore::new()));
+    assert!(!told.contains("s3cret"), "{told}");
+    assert!(site.server.asked().is_empty(), "{:?}", site.server.asked());
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_with_its_line() {
+    let mut site = Site::new();
+    let refused = |site: &Site, url: &str| -> String {
+        let file = site.place.path().join("s.toml");
+        let problems: Vec<Problem> = Config::from_text(&file, &site.text(url)).unwrap_err();
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        told.join("\n")
+    };
+    for url in [
+        "ftp://lists.example/x",
+        "lists.example/x",
+        "http:///x",
+        "https://",
+    ] {
+        assert!(
+            refused(&site, url).contains("no URL of http or https"),
+            "{url}"
+        );
+    }
+    assert!(refused(&site, "https://u:p@lists.example/x").contains("holds a user"));
+    for (keys, word) in [
+        ("path = \"x.txt\"", "both path and url"),
+        ("user = \"x\"", "half of a user"),
+        ("interval_seconds = 1", "out of bounds"),
+    ] {
+        site.keys = keys.to_owned();
+        let told = refused(&site, "https://lists.example/x");
+        assert!(told.contains(word), "{told}");
+    }
+    site.keys = "user = \"x\"\npassword_file = \"p\"".to_owned();
+    assert!(refused(&site, "http://lists.example/x").contains("in the clear"));
+    let text = site.text("https://lists.example/x");
+    let text = text
+        .replace("mixed", "ut1")
+        .replace("semantics = \"exact\"\n", "");
+    let file = site.place.path().join("s.toml");
+    let problems = Config::from_text(&file, &text).unwrap_err();
+    assert!(
+        problems
+            .iter()
+            .any(|it| it.what.contains("directory of several files"))
+    );
+}
