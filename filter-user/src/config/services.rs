@@ -154,6 +154,7 @@ fn list(
         hidden_urls: Hidden::Skip,
         shrink_max_percent: None,
         given: Some(Arc::new(service.entries.clone())),
+        signature: None,
     });
     Some(registries.len() - 1)
 }
