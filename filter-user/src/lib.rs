@@ -27,6 +27,7 @@ pub mod replay;
 pub mod safe_search;
 pub mod schedule;
 pub mod services;
+pub mod signature;
 pub mod sources;
 pub mod state;
 pub mod status;

@@ -250,6 +250,7 @@ pub fn block_list(list: &Path, progress: Progress) -> Result<Everything, Vec<Pro
         hidden_urls: Hidden::Skip,
         shrink_max_percent: None,
         given: None,
+        signature: None,
     });
     let seed = crate::state::random_seed().unwrap_or(1);
     let before = Before {

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use filter_user::config::Config;
 use filter_user::problem::Problem;
 use filter_user::registry::load::KeptBefore;
+use filter_user::registry::progress::Progress;
 use filter_user::sources::{Outcome, State, Store, Updated, status, update};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -257,6 +258,59 @@ fn a_source_that_is_silent_for_too_long_is_stale() {
     };
     assert_eq!(after(23), State::Fresh);
     assert_eq!(after(25), State::Stale);
+}
+
+#[test]
+fn a_signed_registry_comes_with_its_signature_or_not_at_all() {
+    let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+    let sign = |text: &str| {
+        let made = minisign::sign(None, &pair.sk, text.as_bytes(), None, None);
+        made.unwrap().into_string()
+    };
+    let mut site = Site::new();
+    let given = Arc::new(Mutex::new((
+        "one.example\n".to_owned(),
+        sign("one.example\n"),
+    )));
+    let next = Arc::clone(&given);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = ListsServer::start(listener, None, move |asked| {
+        let (text, signature) = next.lock().unwrap().clone();
+        if asked.path == "/law.txt" {
+            return Answer::file(text.clone(), &format!("\"{text:?}\"").replace('\\', ""));
+        }
+        assert_eq!(asked.path, "/law.txt.minisig");
+        if signature.is_empty() {
+            Answer::status("404 Not Found")
+        } else {
+            Answer::file(signature, "\"s\"")
+        }
+    });
+    let server = server.unwrap();
+    let url = format!("http://{}/law.txt", server.address);
+    site.keys = format!("minisign_key = \"{}\"", pair.pk.to_base64());
+    let read = || {
+        let config = site.config_of(&url);
+        std::fs::read_to_string(&config.registries.first().unwrap().path).unwrap()
+    };
+    let kept = KeptBefore::new();
+    assert_eq!(fetch(&site.config_of(&url), &kept).outcome, Outcome::New);
+    assert_eq!(read(), "one.example\n");
+    for signature in [sign("other.example\n"), String::new()] {
+        *given.lock().unwrap() = ("two.example\n".to_owned(), signature);
+        let told = problem(fetch(&site.config_of(&url), &kept));
+        assert!(told.contains("signature"), "{told}");
+        assert_eq!(read(), "one.example\n");
+    }
+    *given.lock().unwrap() = ("two.example\n".to_owned(), sign("two.example\n"));
+    assert_eq!(fetch(&site.config_of(&url), &kept).outcome, Outcome::New);
+    assert_eq!(read(), "two.example\n");
+    // The copy is read with its signature, as any registry is.
+    let config = site.config_of(&url);
+    let loaded = || filter_user::registry::load::load(&config, 1, &[], &kept, Progress::Quiet);
+    assert!(loaded().is_ok());
+    std::fs::write(&config.registries.first().unwrap().path, "bad.example\n").unwrap();
+    assert!(loaded().is_err());
 }
 
 /// A certificate for a name, in PEM, and a server's side of it.

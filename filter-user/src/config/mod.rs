@@ -29,6 +29,7 @@ use crate::registry::dump::Hidden;
 use crate::safe_search::{Engine, SafeSearch};
 use crate::schedule::{Calendar, Schedule};
 use crate::services::Service;
+use crate::signature::Signature;
 
 pub use enrol::Enrolled;
 
@@ -293,6 +294,8 @@ pub struct Registry {
     pub shrink_max_percent: Option<u32>,
     /// Its entries, where they are part of another file: a service's.
     pub given: Option<Arc<Vec<Given>>>,
+    /// What the signatures of its files are checked with.
+    pub signature: Option<Signature>,
 }
 
 /// An enrolled organisation, or a segment: a part of its network with a profile of its own.

@@ -12,6 +12,7 @@ use super::{Format, Registry, Tier};
 use crate::categories::{SUSPICIOUS, UNLAWFUL};
 use crate::normalise::Guards;
 use crate::registry::dump::Hidden;
+use crate::signature::Signature;
 
 /// Rejected lines in percent above which a registry is refused.
 const REJECTED_PERCENT_DEFAULT: u32 = 20;
@@ -93,6 +94,14 @@ fn registry(
     let directories = directories(&mut section, context);
     let dump = of_dump(&mut section, context, format);
     let sets = sets(&mut section, context, format);
+    let signature = signature(&mut section, context, format);
+    let unsigned = place.as_ref().and_then(|place| place.fetch.as_ref());
+    let unsigned = unsigned.filter(|fetch| fetch.signature_url.is_some() && signature.is_none());
+    if unsigned.is_some() {
+        let what = "[[registries]] signature_url: the registry has no key";
+        let remedy = "add minisign_key or verify_command";
+        context.source.problem(at, what, remedy);
+    }
     section.finish(context.source);
     let (id, tier, format, place) = (id?, tier?, format?, place?);
     if tier == Tier::Ech && format != Format::Domains {
@@ -118,6 +127,7 @@ fn registry(
         hidden_urls: dump.hidden_urls,
         shrink_max_percent: dump.shrink_max_percent,
         given: None,
+        signature,
     };
     Some((id, registry))
 }
@@ -282,4 +292,66 @@ fn sets(
         context.source.problem(first.at, what, remedy);
     }
     sets.into_iter().map(|set| set.value).collect()
+}
+
+/// `minisign_key = "RW..."`, or `verify_command = ["openssl", ..., "{file}", ..., "{signature}"]`
+fn signature(
+    section: &mut Section<'_, '_>,
+    context: &mut Context<'_>,
+    format: Option<Format>,
+) -> Option<Signature> {
+    let source = &mut *context.source;
+    let is_command = section.has("verify_command");
+    let key = section.string(source, "minisign_key");
+    let words = section.strings(source, "verify_command");
+    let word = words.first().map(|word| word.at);
+    let of_command = word.unwrap_or(section.at());
+    let at = key.as_ref().map(|key| key.at);
+    let at = at.or(is_command.then_some(of_command))?;
+    if is_directory(format) {
+        let what = "[[registries]] of this format is a directory: it has no signature";
+        let remedy =
+            "remove minisign_key or verify_command; verify what is delivered before it is unpacked";
+        source.problem(at, what, remedy);
+        return None;
+    }
+    let Some(key) = key else {
+        let words = words.into_iter().map(|word| word.value).collect();
+        let made = Signature::command(words, context.base);
+        let report = |fault| {
+            let remedy =
+                "write [\"program\", \"argument\", ...] with {file} and {signature} in arguments";
+            source.problem(
+                at,
+                format!("[[registries]] verify_command: {fault}"),
+                remedy,
+            );
+        };
+        return made.map_err(report).ok();
+    };
+    if is_command {
+        let what = "[[registries]] has both minisign_key and verify_command";
+        source.problem(at, what, "remove one of them");
+        return None;
+    }
+    let report = |_| {
+        let what = "[[registries]] minisign_key: is no public key of minisign";
+        let remedy = "copy the second line of the publisher's minisign.pub, 56 characters that begin with RW";
+        source.problem(at, what, remedy);
+    };
+    Signature::minisign(&key.value).map_err(report).ok()
+}
+
+/// Whether a registry of that format is more than the file at its path.
+fn is_directory(format: Option<Format>) -> bool {
+    matches!(
+        format,
+        Some(
+            Format::Ut1
+                | Format::V2fly
+                | Format::E2guardian
+                | Format::Extfilter
+                | Format::Squidguard
+        )
+    )
 }

@@ -156,6 +156,7 @@ fn list(
         age_alarm: None,
         shrink_max_percent: None,
         given: Some(Arc::new(service.entries.clone())),
+        signature: None,
     });
     Some(registries.len() - 1)
 }

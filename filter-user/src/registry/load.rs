@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::dump::Hidden;
 use super::dump::deltas::follow;
 use super::progress::Progress;
+use super::trusted::{Unread, read_trusted};
 use super::{
     Counts, FileRecords, Listener, RECORD_URLS, REJECTED_SHOWN, Record, Source, Spec, Syntax,
     education, read_telling, specs, stamp,
@@ -68,8 +69,8 @@ pub type KeptBefore = std::collections::BTreeMap<String, u64>;
 /// are not read again.
 ///
 /// # Errors
-/// Every registry that cannot be read, is empty where it had entries, or has more rejected lines than
-/// it may.
+/// Every registry that cannot be read or is not signed as it should be, is empty where it had entries, or
+/// has more rejected lines than it may.
 pub fn load(
     config: &Config,
     seed: u64,
@@ -94,7 +95,7 @@ pub fn load(
         if let Some(fresh) = fresh.get_mut(spec.registry) {
             *fresh = true;
         }
-        read(spec, progress, Listener::default())
+        read_trusted(spec, progress, Listener::default())
     };
     let time = |path: &Path| known.get(path)?.iter().find_map(|source| updated(source));
     for spec in specs {
@@ -129,7 +130,7 @@ pub(super) fn with_deltas(
     spec: Spec,
     deltas: Option<&Path>,
     time: impl Fn(&Path) -> Option<i64>,
-    mut sources_of: impl FnMut(Spec) -> Result<Vec<Source>, Problem>,
+    mut sources_of: impl FnMut(Spec) -> Result<Vec<Source>, Unread>,
     notes: &mut Vec<Problem>,
 ) -> Result<Vec<Source>, Problem> {
     let mut found = sources_of(spec)?;

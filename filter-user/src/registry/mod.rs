@@ -15,6 +15,7 @@ pub mod progress;
 mod read;
 mod social;
 mod spec;
+mod trusted;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Tier;
 use crate::normalise::{Accept, Guards};
 use crate::problem::Problem;
+use crate::signature::Signature;
 
 pub use again::{Wanted, decision, shown};
 pub use dump::{Contents, Mask, Xml};
@@ -94,6 +96,8 @@ pub struct Reading {
     pub seed: u64,
     /// Its entries, where the file holds other things too and is not read by lines.
     pub given: Option<Arc<Vec<Given>>>,
+    /// What its signature is checked with before it is read anew.
+    pub signature: Option<Arc<Signature>>,
 }
 
 /// A file of a registry: how to read it, and what its entries mean.
@@ -283,5 +287,7 @@ pub fn stamp(path: &Path) -> std::io::Result<Stamp> {
     })
 }
 
+#[cfg(test)]
+mod signature_tests;
 #[cfg(test)]
 mod tests;

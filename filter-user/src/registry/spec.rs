@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::dump::Shape;
 use super::education::Words;
@@ -66,6 +67,7 @@ fn plain(index: usize, registry: &Registry, accept: Accept, seed: u64) -> Spec {
             guards: registry.guards,
             seed,
             given: registry.given.clone(),
+            signature: registry.signature.clone().map(Arc::new),
         },
     }
 }

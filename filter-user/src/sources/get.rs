@@ -77,10 +77,11 @@ pub(super) fn signature(fetch: &Fetch, url: &str, into: &Path) -> Result<(), Str
     let mut request = agent(fetch)?.get(url);
     // The password belongs to the registry's host.
     let host = |url: &str| url.parse::<http::Uri>().ok()?.authority().cloned();
-    if host(url) == host(&fetch.url) && url.starts_with("https://") {
-        if let Some(credentials) = credentials(fetch)? {
-            request = request.header(header::AUTHORIZATION, credentials);
-        }
+    if host(url) == host(&fetch.url)
+        && url.starts_with("https://")
+        && let Some(credentials) = credentials(fetch)?
+    {
+        request = request.header(header::AUTHORIZATION, credentials);
     }
     let mut response = request.call().map_err(|error| error.to_string())?;
     if response.status() != StatusCode::OK {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::signature::ENDINGS as SIGNATURES;
 use crate::state::write_secret;
 
 /// Good copies that are kept.
@@ -127,26 +128,31 @@ impl Store {
         let next = last.map_or(1, |last| last.saturating_add(1));
         let path = self.directory.join(format!("{COPY}{next:08}"));
         fs::set_permissions(file, fs::Permissions::from_mode(0o600))?;
+        for kind in SIGNATURES {
+            let signature = beside(file, kind);
+            if signature.exists() {
+                fs::rename(signature, beside(&path, kind))?;
+            }
+        }
+        // The signature first: a copy without it is none.
         File::open(file)?.sync_all()?;
         fs::rename(file, &path)?;
-        let signature = signature(file);
-        if signature.exists() {
-            fs::rename(signature, self::signature(&path))?;
-        }
         File::open(&self.directory)?.sync_all()?;
         let old = (copies.len() + 1).saturating_sub(COPIES);
         for copy in copies.iter().take(old) {
             fs::remove_file(copy)?;
-            let _ = fs::remove_file(self::signature(copy));
+            for kind in SIGNATURES {
+                // Most copies have none.
+                let _ = fs::remove_file(beside(copy, kind));
+            }
         }
         Ok(path)
     }
 }
 
-/// The signature beside a file of a store.
-pub(super) fn signature(file: &Path) -> PathBuf {
+fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
-    name.push(".signature");
+    name.push(ending);
     PathBuf::from(name)
 }
 

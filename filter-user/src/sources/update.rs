@@ -1,6 +1,7 @@
 //! One round of a source: fetched, tried, and made the copy that is read, or set aside.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -94,8 +95,13 @@ fn round(
     let io = |error: std::io::Error| format!("{}: {error}", fetch.directory.display());
     store.make().map_err(io)?;
     let incoming = store.incoming();
-    // What is known of a copy that is gone says nothing.
-    let known = (!store.copies().is_empty()).then_some(&*memo);
+    // What is known of a copy says nothing where the copy is gone, or its signature is not there.
+    let newest = store.copies().pop();
+    let whole = |copy: &PathBuf| {
+        let signature = registry.signature.as_ref();
+        signature.is_none_or(|signature| signature.path_for(copy).exists())
+    };
+    let known = newest.filter(whole).map(|_| &*memo);
     let (etag, last_modified, sha256) = match get::file(fetch, known, &incoming)? {
         Got::Same => return Ok(Outcome::Unchanged),
         Got::File {
@@ -108,6 +114,13 @@ fn round(
     if same {
         fs::remove_file(&incoming).map_err(io)?;
     } else {
+        if let Some(signature) = &registry.signature {
+            let beside = signature.path_for(Path::new(&fetch.url));
+            let url = fetch.signature_url.clone();
+            let url = url.unwrap_or_else(|| beside.to_string_lossy().into_owned());
+            get::signature(fetch, &url, &signature.path_for(&incoming))
+                .map_err(|error| format!("the signature, {url}: {error}"))?;
+        }
         if let Err(problems) = tried(config, registry, kept, store) {
             fs::rename(&incoming, store.rejected()).map_err(io)?;
             return Err(told(&problems, store));

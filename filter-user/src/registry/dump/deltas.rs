@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::read::updated;
 use super::{Mask, Shape};
 use crate::problem::Problem;
+use crate::registry::trusted::{Unread, check};
 use crate::registry::{Source, Spec, Syntax};
 
 /// The sources of a registry with deltas: `base`, and those that are in force behind it. `read` gives a
@@ -15,22 +16,24 @@ use crate::registry::{Source, Spec, Syntax};
 /// one; `notes` takes what is not applied.
 ///
 /// # Errors
-/// The directory cannot be read.
+/// The directory cannot be read, or a delta is not signed as it should be.
 pub(in crate::registry) fn follow(
     directory: &Path,
     mut base: Source,
     known: impl Fn(&Path) -> Option<i64>,
-    mut read: impl FnMut(Spec) -> Result<Vec<Source>, Problem>,
+    mut read: impl FnMut(Spec) -> Result<Vec<Source>, Unread>,
     notes: &mut Vec<Problem>,
 ) -> Result<Vec<Source>, Problem> {
     let spec = base.spec.clone();
     let made = base.file.contents.as_ref().and_then(|it| it.updated);
     let mut deltas = Vec::new();
-    let order = order(directory, made.unwrap_or(i64::MIN), known)?;
+    let order = order(directory, &spec, made.unwrap_or(i64::MIN), known)?;
     for (at, path) in order.iter().enumerate() {
         match read(of_delta(&spec, path)) {
             Ok(source) => deltas.extend(source),
-            Err(problem) => {
+            // Not a broken delta, but perhaps a forged one: what is in force stays.
+            Err(Unread::Untrusted(problem)) => return Err(problem),
+            Err(Unread::Broken(problem)) => {
                 notes.push(problem);
                 let behind = order.len() - at - 1;
                 let what = format!("this delta is not applied, nor are {behind} behind it");
@@ -60,6 +63,7 @@ fn of_delta(base: &Spec, path: &Path) -> Spec {
 /// time that is its place, and none behind it is applied without it.
 fn order(
     directory: &Path,
+    base: &Spec,
     made: i64,
     known: impl Fn(&Path) -> Option<i64>,
 ) -> Result<Vec<PathBuf>, Problem> {
@@ -84,7 +88,14 @@ fn order(
     let mut next = i64::MAX;
     let mut deltas = Vec::new();
     for path in paths.into_iter().rev() {
-        let time = known(&path).or_else(|| updated(&path, Shape::Delta).ok().flatten());
+        let time = match known(&path) {
+            Some(time) => Some(time),
+            None => {
+                // Before anything of it is believed: a delta with a wrong time would be passed over.
+                check(base.reading.signature.as_deref(), &path)?;
+                updated(&path, Shape::Delta).ok().flatten()
+            }
+        };
         let time = time.unwrap_or(next);
         next = next.min(time);
         if time > made {
