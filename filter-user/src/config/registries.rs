@@ -95,12 +95,8 @@ fn registry(
     let dump = of_dump(&mut section, context, format);
     let sets = sets(&mut section, context, format);
     let signature = signature(&mut section, context, format);
-    let unsigned = place.as_ref().and_then(|place| place.fetch.as_ref());
-    let unsigned = unsigned.filter(|fetch| fetch.signature_url.is_some() && signature.is_none());
-    if unsigned.is_some() {
-        let what = "[[registries]] signature_url: the registry has no key";
-        let remedy = "add minisign_key or verify_command";
-        context.source.problem(at, what, remedy);
+    if let (Some(place), None) = (&place, &signature) {
+        place.refuse_signature(context.source, at);
     }
     section.finish(context.source);
     let (id, tier, format, place) = (id?, tier?, format?, place?);

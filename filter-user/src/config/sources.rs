@@ -36,6 +36,17 @@ pub(super) struct From {
     pub(super) age_alarm: Option<Duration>,
 }
 
+impl From {
+    /// Refuses the place of a signature that nothing verifies.
+    pub(super) fn refuse_signature(&self, source: &mut Source, at: usize) {
+        let fetch = self.fetch.as_ref();
+        if fetch.is_some_and(|fetch| fetch.signature_url.is_some()) {
+            let what = "[[registries]] signature_url: the registry has no key";
+            source.problem(at, what, "add minisign_key or verify_command");
+        }
+    }
+}
+
 /// Reads the keys of a registry with this id.
 pub(super) fn from(
     section: &mut Section<'_, '_>,
