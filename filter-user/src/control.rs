@@ -41,11 +41,19 @@ pub enum Request {
     Diff {
         /// So many entries of each effect are named.
         examples: usize,
+        /// As if this registry were accepted whose size has changed by too much.
+        #[serde(default)]
+        accept: Option<String>,
     },
     /// Read everything again and apply the difference, in a way that can be taken back.
     Apply {
         /// Go back after so long unless it is confirmed.
         confirm_seconds: Option<u64>,
+    },
+    /// Take a registry whose size has changed by too much, this once.
+    Accept {
+        /// Its id.
+        id: String,
     },
     /// Keep what waits for its confirmation.
     Confirm,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::bypass::Bypasses;
 use crate::categories::UNLAWFUL;
 use crate::compile::{Compiled, Input, Rejected, compile, safe_forms};
-use crate::config::{Config, Format, Registry, Tier};
+use crate::config::{Config, Format, Registry, SizeLimits, Tier};
 use crate::desired::InterfaceRow;
 use crate::entries::Book;
 use crate::normalise::Guards;
@@ -248,7 +248,7 @@ pub fn block_list(list: &Path, progress: Progress) -> Result<Everything, Vec<Pro
         guards: Guards::NONE,
         deltas: None,
         hidden_urls: Hidden::Skip,
-        shrink_max_percent: None,
+        size: SizeLimits::NONE,
         given: None,
         signature: None,
     });

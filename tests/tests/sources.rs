@@ -15,7 +15,7 @@ use filter_user::config::Config;
 use filter_user::problem::Problem;
 use filter_user::registry::load::KeptBefore;
 use filter_user::registry::progress::Progress;
-use filter_user::sources::{Outcome, State, Store, Updated, status, update};
+use filter_user::sources::{Outcome, State, Store, Updated, accept, status, update};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustls::ServerConfig;
@@ -218,6 +218,30 @@ fn what_goes_wrong_leaves_the_last_copy_and_the_next_good_one_follows() {
     assert_eq!(
         std::fs::read_to_string(&registry.path).unwrap(),
         "good.example\n"
+    );
+}
+
+#[test]
+fn a_copy_that_lost_too_much_is_held_until_it_is_accepted() {
+    let site = Site::new();
+    let names =
+        |number: u32| -> String { (0..number).map(|at| format!("n{at}.example\n")).collect() };
+    site.gives(Answer::file(names(2_000), "\"1\""));
+    assert_eq!(site.fetch().outcome, Outcome::New);
+    let kept = KeptBefore::from([("law".to_owned(), 2_000)]);
+    site.gives(Answer::file(names(900), "\"2\""));
+    for _ in 0..2 {
+        let told = problem(fetch(&site.config(), &kept));
+        assert!(told.contains("registry accept law"), "{told}");
+        assert_eq!(site.in_force(), names(2_000));
+    }
+    let config = site.config();
+    accept(config.registries.first().unwrap()).unwrap();
+    assert_eq!(site.in_force(), names(900));
+    assert_eq!(fetch(&site.config(), &kept).outcome, Outcome::Unchanged);
+    assert!(
+        accept(config.registries.first().unwrap()).is_err(),
+        "none is held"
     );
 }
 

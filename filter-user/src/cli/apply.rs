@@ -22,6 +22,9 @@ pub(super) struct DiffArgs {
     /// Name so many entries of each effect
     #[arg(long, value_name = "NUMBER", default_value_t = 10)]
     examples: usize,
+    /// As if this registry were accepted, whose size has changed by too much
+    #[arg(long, value_name = "ID")]
+    accept: Option<String>,
     /// Configuration that names the control socket
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -51,6 +54,7 @@ fn seconds(text: &str) -> Result<u64, String> {
 pub(super) fn diff(args: &DiffArgs, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let request = Request::Diff {
         examples: args.examples,
+        accept: args.accept.clone(),
     };
     let found: Difference = ask_for(context, args.config.as_ref(), &request)?;
     if context.json {
@@ -225,7 +229,7 @@ pub(super) fn undo(config: Option<&PathBuf>, context: &mut Context<'_>) -> Resul
     Ok(Exit::Fine)
 }
 
-fn bring(
+pub(super) fn bring(
     request: &Request,
     config: Option<&PathBuf>,
     context: &mut Context<'_>,

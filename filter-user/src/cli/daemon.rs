@@ -143,6 +143,7 @@ pub(super) fn status(args: &StatusArgs, context: &mut Context<'_>) -> Result<Exi
     let failed = reload.is_some_and(|reload| !reload.ok)
         || status.journal_problem.is_some()
         || status.undone.is_some()
+        || status.registries.iter().any(|of| of.held.is_some())
         || status.sources.iter().any(|source| source.state.is_alarm())
         || status.unconfirmed.is_some()
         || gauge.is_some_and(|gauge| gauge.problem.is_some() || !gauge.differences.is_empty());
@@ -188,6 +189,7 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
     writeln!(out)?;
     check::registries(out, &status.registries)?;
     writeln!(out)?;
+    print_held(status, out)?;
     print_sources(status, out)?;
     fill(status).print(out)?;
     writeln!(out)?;
@@ -219,6 +221,22 @@ fn print_status(status: &Status, context: &mut Context<'_>) -> Result<(), Failur
     if let Some(reload) = &status.last_reload {
         write!(out, "last reload: ")?;
         print_reload(reload, context)?;
+    }
+    Ok(())
+}
+
+/// Registries that wait to be accepted.
+fn print_held(status: &Status, out: &mut dyn std::io::Write) -> Result<(), Failure> {
+    for of in &status.registries {
+        if let Some(waiting) = of.held {
+            writeln!(
+                out,
+                "HELD: registry {0}: {1} entries in force, {2} wait: `schoolgate diff --accept {0}`, `schoolgate registry accept {0}`",
+                of.id,
+                count(of.counts.kept),
+                count(waiting)
+            )?;
+        }
     }
     Ok(())
 }

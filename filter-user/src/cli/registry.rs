@@ -24,6 +24,18 @@ pub(super) enum Args {
     List(ListArgs),
     /// Every line, rule and record that is not applied, and why; reads the files again
     Problems(ProblemsArgs),
+    /// Take a registry whose size has changed by too much, this once
+    Accept(AcceptArgs),
+}
+
+/// Which registry.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct AcceptArgs {
+    /// Its id
+    id: String,
+    /// Configuration that names the control socket
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// Whose registries.
@@ -49,6 +61,11 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failur
     match args {
         Args::List(args) => list(args, context),
         Args::Problems(args) => problems(args, context),
+        Args::Accept(args) => {
+            let id = args.id.clone();
+            super::apply::bring(&Request::Accept { id }, args.config.as_ref(), context)?;
+            Ok(Exit::Fine)
+        }
     }
 }
 
@@ -75,6 +92,7 @@ fn list(args: &ListArgs, context: &mut Context<'_>) -> Result<Exit, Failure> {
         let state = match summary.state {
             Freshness::Read => "read",
             Freshness::Unchanged => "unchanged",
+            Freshness::Held => "HELD",
         };
         table.row(vec![
             summary.id.clone(),

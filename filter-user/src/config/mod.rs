@@ -257,6 +257,26 @@ pub struct Fetch {
     pub directory: PathBuf,
 }
 
+/// By how much the number of a registry's entries may change at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeLimits {
+    /// Entries in percent of those before that may be gone.
+    pub shrink_max_percent: u32,
+    /// Entries in percent of those before that may have come.
+    pub growth_max_percent: u32,
+    /// Entries below which both do not matter.
+    pub from: u64,
+}
+
+impl SizeLimits {
+    /// Any change.
+    pub const NONE: SizeLimits = SizeLimits {
+        shrink_max_percent: 100,
+        growth_max_percent: u32::MAX,
+        from: u64::MAX,
+    };
+}
+
 /// A registry.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -290,8 +310,8 @@ pub struct Registry {
     pub deltas: Option<PathBuf>,
     /// Dump: what URLs mean whose path no network sees.
     pub hidden_urls: Hidden,
-    /// Dump: entries in percent of those before that may be gone at once.
-    pub shrink_max_percent: Option<u32>,
+    /// By how much its size may change at once.
+    pub size: SizeLimits,
     /// Its entries, where they are part of another file: a service's.
     pub given: Option<Arc<Vec<Given>>>,
     /// What the signatures of its files are checked with.

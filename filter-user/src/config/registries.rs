@@ -8,7 +8,7 @@ use filter_common::abi::LOCAL_LISTS;
 use super::parse::{Context, category_mask, check_unique};
 use super::reader::{At, Section, Source, one_or_more};
 use super::sources::from;
-use super::{Format, Registry, Tier};
+use super::{Format, Registry, SizeLimits, Tier};
 use crate::categories::{SUSPICIOUS, UNLAWFUL};
 use crate::normalise::Guards;
 use crate::registry::dump::Hidden;
@@ -16,9 +16,13 @@ use crate::signature::Signature;
 
 /// Rejected lines in percent above which a registry is refused.
 const REJECTED_PERCENT_DEFAULT: u32 = 20;
-/// Entries in percent above which a dump has lost too many at once to be whole: in a day about a tenth
-/// of the published registry changed, and a third of that was removed.
+/// Entries in percent above which a registry has lost too many at once to be whole: in a day about a tenth
+/// of the published unified registry changed, and a third of that was removed.
 const SHRINK_PERCENT_DEFAULT: u32 = 50;
+/// Entries in percent above which it has gained too many at once to be what it was.
+const GROWTH_PERCENT_DEFAULT: u32 = 100;
+/// Entries below which a list changes as it likes, where nothing is said: a dump is never that small.
+const SIZE_FROM_DEFAULT: u64 = 1_000;
 /// Local lists are bits of a mask.
 const LOCAL_LISTS_MAX: usize = LOCAL_LISTS as usize;
 
@@ -94,6 +98,7 @@ fn registry(
     let directories = directories(&mut section, context);
     let dump = of_dump(&mut section, context, format);
     let sets = sets(&mut section, context, format);
+    let size = size(&mut section, context, format);
     let signature = signature(&mut section, context, format);
     if let (Some(place), None) = (&place, &signature) {
         place.refuse_signature(context.source, at);
@@ -121,7 +126,7 @@ fn registry(
         guards: Guards::ALL,
         deltas: dump.deltas,
         hidden_urls: dump.hidden_urls,
-        shrink_max_percent: dump.shrink_max_percent,
+        size,
         given: None,
         signature,
     };
@@ -132,7 +137,6 @@ fn registry(
 struct OfDump {
     deltas: Option<PathBuf>,
     hidden_urls: Hidden,
-    shrink_max_percent: Option<u32>,
 }
 
 fn of_dump(
@@ -144,17 +148,30 @@ fn of_dump(
         return OfDump {
             deltas: None,
             hidden_urls: Hidden::Skip,
-            shrink_max_percent: None,
         };
     }
     let words = &[("skip", Hidden::Skip), ("host", Hidden::Host)];
     let deltas = section.string(context.source, "deltas");
     let hidden = section.choice(context.source, "https_urls", words);
-    let percent = section.number(context.source, "shrink_max_percent", 0..=100);
     OfDump {
         deltas: deltas.map(|deltas| context.base.join(deltas.value)),
         hidden_urls: hidden.unwrap_or(Hidden::Skip),
-        shrink_max_percent: Some(percent.map_or(SHRINK_PERCENT_DEFAULT, |percent| percent.value)),
+    }
+}
+
+/// `shrink_max_percent` and `growth_max_percent`
+fn size(
+    section: &mut Section<'_, '_>,
+    context: &mut Context<'_>,
+    format: Option<Format>,
+) -> SizeLimits {
+    let shrink = section.number(context.source, "shrink_max_percent", 0..=100);
+    let growth = section.number(context.source, "growth_max_percent", 0..=1_000_000);
+    let said = shrink.is_some() || growth.is_some() || format == Some(Format::Dump);
+    SizeLimits {
+        shrink_max_percent: shrink.map_or(SHRINK_PERCENT_DEFAULT, |percent| percent.value),
+        growth_max_percent: growth.map_or(GROWTH_PERCENT_DEFAULT, |percent| percent.value),
+        from: if said { 0 } else { SIZE_FROM_DEFAULT },
     }
 }
 

@@ -154,7 +154,7 @@ fn list(
         hidden_urls: Hidden::Skip,
         fetch: None,
         age_alarm: None,
-        shrink_max_percent: None,
+        size: super::SizeLimits::NONE,
         given: Some(Arc::new(service.entries.clone())),
         signature: None,
     });

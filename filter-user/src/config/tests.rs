@@ -365,7 +365,7 @@ fn keys_of_a_dump_belong_to_a_dump() {
     let keys = "deltas = \"d\"\nhttps_urls = \"host\"\nshrink_max_percent = 10";
     assert_eq!(registry("unified", "dump", keys), [""; 0]);
     assert_eq!(registry("local", "soc_resources", ""), [""; 0]);
-    assert_eq!(registry("unified", "addresses", keys).len(), 3);
+    assert_eq!(registry("unified", "addresses", keys).len(), 2);
     for (tier, format, rest) in [
         ("unified", "soc_resources", ""),
         ("unified", "dump", "semantics = \"suffix\""),
@@ -379,7 +379,7 @@ fn keys_of_a_dump_belong_to_a_dump() {
     let config = Config::from_text(Path::new("dir/s.toml"), text).unwrap();
     let registry = &config.registries[0];
     assert_eq!(registry.deltas.as_deref(), Some(Path::new("dir/d")));
-    assert_eq!(registry.shrink_max_percent, Some(50));
+    assert_eq!(registry.size.shrink_max_percent, 50);
 }
 
 /// Problems of a configuration whose organisations stand in a file of CSV, without the directory.

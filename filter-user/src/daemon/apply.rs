@@ -19,6 +19,7 @@ use crate::difference::difference;
 use crate::load::Everything;
 use crate::problem::Problem;
 use crate::registry::progress::Progress;
+use crate::sources;
 use crate::state::{StateDir, write_secret};
 use crate::status::{Pending, Reload};
 
@@ -213,14 +214,17 @@ impl Core {
 
 impl Server {
     /// What a reload would do now.
-    pub(super) fn diff(&self, examples: usize) -> Response {
-        let (reading, before, rules) = {
+    pub(super) fn diff(&self, examples: usize, accept: Option<&str>) -> Response {
+        let (mut reading, before, rules) = {
             let core = self.core();
             (core.reading(), core.everything.clone(), core.rules.clone())
         };
         let Some(before) = before else {
             return super::server::not_ours();
         };
+        if let Some(id) = accept {
+            reading.accept(id);
+        }
         match reading.read(Progress::Quiet) {
             Ok(after) => Response::data(&difference(&before, &rules, &after, examples)),
             Err(problems) => Response::failure(
@@ -238,7 +242,7 @@ impl Server {
         let server = self.clone();
         let by = actor.to_owned();
         let work = move |core: &mut Core, read| core.try_out(read, &by, seconds);
-        let (reload, number) = self.bring(actor, work).await;
+        let (reload, number) = self.bring(actor, None, work).await;
         if let Some(number) = number {
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -246,6 +250,26 @@ impl Server {
             });
         }
         reload
+    }
+
+    /// Takes a registry whose size has changed by too much, this once.
+    pub(super) async fn accept(&self, actor: &str, id: &str) -> Reload {
+        let configured = self.configured();
+        let registries = configured.config().map(|config| &config.registries);
+        let registry = registries.into_iter().flatten().find(|of| of.id == id);
+        let Some(registry) = registry else {
+            return Reload::refused(format!("there is no registry {id}"));
+        };
+        if let Err(problem) = sources::accept(registry) {
+            return Reload::refused(problem);
+        }
+        // What could not be written has been told.
+        let _ = self
+            .core()
+            .record(actor, "accept", json!({ "registry": id }));
+        let by = actor.to_owned();
+        let work = move |core: &mut Core, read| (core.apply(read, &by), ());
+        self.bring(actor, Some(id), work).await.0
     }
 
     /// The time for a confirmation is over.

@@ -71,6 +71,11 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// Takes a registry of any size, this once.
+    pub(super) fn accept(&mut self, id: &str) {
+        self.state.kept.remove(id);
+    }
+
     /// Reads and compiles.
     pub(super) fn read(&self, progress: Progress) -> Result<Everything, Vec<Problem>> {
         let before = Before {

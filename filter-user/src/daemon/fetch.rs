@@ -121,20 +121,20 @@ fn tell(updated: &Updated) {
 
 /// The configuration in force, else the one in the file.
 #[derive(Clone, Debug, Default)]
-struct Configured {
+pub(super) struct Configured {
     everything: Option<Arc<Everything>>,
     file: Option<Arc<Config>>,
 }
 
 impl Configured {
-    fn config(&self) -> Option<&Config> {
+    pub(super) fn config(&self) -> Option<&Config> {
         let in_force = self.everything.as_ref().map(|all| &all.config);
         in_force.or(self.file.as_deref())
     }
 }
 
 impl Server {
-    fn configured(&self) -> Configured {
+    pub(super) fn configured(&self) -> Configured {
         let (everything, file) = {
             let core = self.core();
             (core.everything.clone(), core.file.clone())

@@ -125,6 +125,7 @@ impl Server {
                 confirm_seconds: Some(seconds),
             } => tokio::spawn(async move { server.try_out(&by, seconds).await }),
             Request::Undo => tokio::spawn(async move { server.undo(&by).await }),
+            Request::Accept { id } => tokio::spawn(async move { server.accept(&by, &id).await }),
             Request::Fetch { id } => {
                 return match self.fetch(id.as_deref(), Some(&by)).await {
                     Ok(fetched) => Response::data(&fetched),
@@ -158,11 +159,12 @@ impl Server {
                 seconds,
                 reason,
             } => self.core().bypass(org, *seconds, reason, actor),
-            Request::Diff { examples } => self.diff(*examples),
+            Request::Diff { examples, accept } => self.diff(*examples, accept.as_deref()),
             Request::Confirm => self.confirm(&name_of(actor)),
             Request::Reload { .. }
             | Request::Apply { .. }
             | Request::Undo
+            | Request::Accept { .. }
             | Request::Fetch { .. } => lost(),
         }
     }
@@ -199,13 +201,15 @@ impl Server {
     pub(super) async fn reload(&self, actor: &str) -> Reload {
         let by = actor.to_owned();
         let work = move |core: &mut Core, read| (core.apply(read, &by), ());
-        self.bring(actor, work).await.0
+        self.bring(actor, None, work).await.0
     }
 
-    /// Reads everything again for `actor`, and hands it to `work`, which brings it into force.
+    /// Reads everything again for `actor`, and hands it to `work`, which brings it into force. `accepted`: a registry
+    /// that may be of any size.
     pub(super) async fn bring<T: Default + Send + 'static>(
         &self,
         actor: &str,
+        accepted: Option<&str>,
         work: impl FnOnce(&mut Core, Result<Everything, Vec<Problem>>) -> (Reload, T) + Send + 'static,
     ) -> (Reload, T) {
         let _one_at_a_time = self.reloading.lock().await;
@@ -215,9 +219,13 @@ impl Server {
         }
         notify::notify("RELOADING=1");
         let server = self.clone();
+        let accepted = accepted.map(str::to_owned);
         let all = move || {
             info!("reading {}", server.core().file.display());
-            let reading = server.core().reading();
+            let mut reading = server.core().reading();
+            if let Some(id) = &accepted {
+                reading.accept(id);
+            }
             let read = reading.read(Progress::Quiet);
             drop(reading);
             let done = work(&mut server.core(), read);

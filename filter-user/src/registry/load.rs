@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dump::Hidden;
 use super::dump::deltas::follow;
+use super::guard::{self, Guarded};
 use super::progress::Progress;
 use super::trusted::{Unread, read_trusted};
 use super::{
@@ -27,6 +28,8 @@ pub enum Freshness {
     Read,
     /// Not touched since it was read.
     Unchanged,
+    /// Read now, and waiting to be accepted, as its size has changed by too much: what was in force stays.
+    Held,
 }
 
 /// A registry's line in the summary.
@@ -45,6 +48,9 @@ pub struct Summary {
     pub modified: u64,
     /// Read now or unchanged.
     pub state: Freshness,
+    /// Entries of the files that wait to be accepted.
+    #[serde(default)]
+    pub held: Option<u64>,
     /// Lines.
     pub counts: Counts,
     /// The first rejected lines.
@@ -107,10 +113,26 @@ pub fn load(
         }
     }
     notes.extend(hidden(config, &sources));
-    let summaries = summarise(config, &sources, &fresh);
+    let mut summaries = summarise(config, &sources, &fresh);
     if problems.is_empty() {
         for (registry, summary) in config.registries.iter().zip(&summaries) {
             problems.extend(refuse(registry, summary, kept_before));
+        }
+    }
+    if problems.is_empty() {
+        let guarded = hold(config, &mut sources, &summaries, (before, kept_before));
+        let (held, refused) = guarded;
+        problems.extend(refused);
+        if !held.is_empty() {
+            let waiting = summaries;
+            summaries = summarise(config, &sources, &fresh);
+            for (at, problem) in held {
+                let has = waiting.get(at).map(|summary| summary.counts.kept);
+                if let Some(summary) = summaries.get_mut(at) {
+                    (summary.state, summary.held) = (Freshness::Held, has);
+                }
+                notes.push(problem);
+            }
         }
     }
     if problems.is_empty() {
@@ -255,6 +277,7 @@ fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary
             } else {
                 Freshness::Unchanged
             },
+            held: None,
             counts: Counts::default(),
             rejected: Vec::new(),
         })
@@ -292,6 +315,43 @@ fn masked(source: &Source) -> u64 {
     (all - in_force) as u64
 }
 
+/// Registries that wait, by index, and those that are refused.
+type Guards = (Vec<(usize, Problem)>, Vec<Problem>);
+
+/// Puts the files in force in place of those of registries whose size has changed by too much.
+fn hold(
+    config: &Config,
+    sources: &mut Vec<Source>,
+    summaries: &[Summary],
+    (before, kept_before): (&[Source], &KeptBefore),
+) -> Guards {
+    let (mut held, mut refused) = (Vec::new(), Vec::new());
+    for (at, (registry, summary)) in config.registries.iter().zip(summaries).enumerate() {
+        let had = kept_before.get(&registry.id).copied().unwrap_or(0);
+        let now: Vec<&Source> = sources
+            .iter()
+            .filter(|source| source.spec.registry == at)
+            .collect();
+        match guard::judge(registry, summary, had, &now, before) {
+            None => {}
+            Some(Guarded::Refused(problem)) => refused.push(problem),
+            Some(Guarded::Held(problem)) => held.push((at, problem)),
+        }
+    }
+    for (at, _) in &held {
+        sources.retain(|source| source.spec.registry != *at);
+        let stays = config.registries.get(*at).into_iter();
+        let stays = stays.flat_map(|registry| guard::of(registry, before));
+        sources.extend(stays.map(|source| {
+            let mut source = source.clone();
+            source.spec.registry = *at;
+            source
+        }));
+    }
+    sources.sort_by_key(|source| source.spec.registry);
+    (held, refused)
+}
+
 /// Why a registry may not replace the one in force.
 fn refuse(
     registry: &crate::config::Registry,
@@ -312,16 +372,6 @@ fn refuse(
         return problems;
     }
     let had = kept_before.get(&registry.id).copied().unwrap_or(0);
-    if let Some(most) = registry.shrink_max_percent
-        && counts.kept.saturating_mul(100) < had.saturating_mul(u64::from(100 - most.min(100)))
-    {
-        let what = format!(
-            "registry {} holds {} entries, and held {had} before: more than {most} % are gone",
-            registry.id, counts.kept
-        );
-        let remedy = "deliver it again, whole; if it is right, raise shrink_max_percent";
-        return vec![Problem::of_file(&registry.path, what, remedy)];
-    }
     if counts.kept == 0 && had > 0 {
         let what = format!(
             "registry {} is empty, and held {had} entries before",

@@ -7,6 +7,7 @@ pub mod dump;
 pub mod education;
 mod exceptions;
 pub mod formats;
+mod guard;
 mod keep;
 pub mod lines;
 pub mod load;

@@ -16,6 +16,8 @@ use crate::config::Fetch;
 
 /// Redirects that are followed.
 const REDIRECTS_MAX: u32 = 5;
+/// Bytes that are taken at once.
+const BUFFER_BYTES: usize = 256 << 10;
 /// Longest signature.
 const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
 
@@ -137,7 +139,7 @@ fn save(body: &mut Body, size_max: u64, into: &Path) -> Result<String, String> {
     let mut file = create(into).map_err(|error| format!("{}: {error}", into.display()))?;
     let mut hash = Sha256::new();
     let mut reader = body.with_config().limit(u64::MAX).reader();
-    let mut buffer = vec![0u8; 256 << 10];
+    let mut buffer = vec![0u8; BUFFER_BYTES];
     let mut size = 0u64;
     loop {
         let read = match reader.read(&mut buffer) {
@@ -160,6 +162,25 @@ fn save(body: &mut Body, size_max: u64, into: &Path) -> Result<String, String> {
     }
     file.sync_all()
         .map_err(|error| format!("{}: {error}", into.display()))?;
+    let digest = hash.finalize();
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The SHA-256 of a file.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn digest(path: &Path) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0u8; BUFFER_BYTES];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(buffer.get(..read).unwrap_or_default());
+    }
     let digest = hash.finalize();
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }

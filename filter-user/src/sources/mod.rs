@@ -7,7 +7,7 @@ mod store;
 mod update;
 
 pub use store::{Memo, Store};
-pub use update::{Outcome, Updated, update};
+pub use update::{Outcome, Updated, accept, update};
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

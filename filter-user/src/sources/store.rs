@@ -99,6 +99,22 @@ impl Store {
         self.directory.join("held")
     }
 
+    /// Moves what came, and its signature, to another place of the store.
+    ///
+    /// # Errors
+    /// It cannot be moved.
+    pub(super) fn put_away(&self, to: &Path) -> io::Result<()> {
+        let incoming = self.incoming();
+        fs::rename(&incoming, to)?;
+        for kind in SIGNATURES {
+            let signature = beside(&incoming, kind);
+            if signature.exists() {
+                fs::rename(signature, beside(to, kind))?;
+            }
+        }
+        Ok(())
+    }
+
     /// What is known; nothing, where nothing readable was left.
     #[must_use]
     pub fn memo(&self) -> Memo {

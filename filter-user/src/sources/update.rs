@@ -122,8 +122,7 @@ fn round(
                 .map_err(|error| format!("the signature, {url}: {error}"))?;
         }
         if let Err(problems) = tried(config, registry, kept, store) {
-            fs::rename(&incoming, store.rejected()).map_err(io)?;
-            return Err(told(&problems, store));
+            return Err(set_aside(config, registry, kept, store, &problems).map_err(io)?);
         }
         store.promote(&incoming).map_err(io)?;
     }
@@ -133,6 +132,56 @@ fn round(
     } else {
         Outcome::New
     })
+}
+
+/// Puts a file away that is not used; why.
+fn set_aside(
+    config: &Config,
+    registry: &Registry,
+    kept: &KeptBefore,
+    store: &Store,
+    problems: &[Problem],
+) -> std::io::Result<String> {
+    let mut of_any_size = kept.clone();
+    let sized = of_any_size.remove(&registry.id).is_some_and(|had| had > 0);
+    if sized && tried(config, registry, &of_any_size, store).is_ok() {
+        store.put_away(&store.held())?;
+        let first = problems.first().map(|problem| problem.what.as_str());
+        let id = &registry.id;
+        return Ok(format!(
+            "{}: held; if it is right, `schoolgate registry accept {id}` takes it, and `schoolgate undo` goes back",
+            first.unwrap_or_default()
+        ));
+    }
+    store.put_away(&store.rejected())?;
+    Ok(told(problems, store))
+}
+
+/// Makes the file that is held, if there is one, the copy that is read.
+///
+/// # Errors
+/// It cannot be moved.
+pub fn accept(registry: &Registry) -> Result<(), String> {
+    let Some(fetch) = &registry.fetch else {
+        return Ok(());
+    };
+    let store = Store::new(&fetch.directory);
+    if !store.held().exists() {
+        return Err(format!("registry {}: no copy is held", registry.id));
+    }
+    let io = |error: std::io::Error| format!("{}: {error}", fetch.directory.display());
+    store.promote(&store.held()).map_err(io)?;
+    let now = seconds(SystemTime::now());
+    let memo = Memo {
+        url: fetch.url.clone(),
+        attempted: now,
+        checked: now,
+        changed: now,
+        // The next fetch asks for all of it, and compares.
+        sha256: get::digest(&store.to_read()).map_err(io)?,
+        ..Memo::default()
+    };
+    store.keep(&memo).map_err(io)
 }
 
 /// Reads the file that came as its registry would be read.
