@@ -144,6 +144,12 @@ fn of_dump(
     context: &mut Context<'_>,
     format: Option<Format>,
 ) -> OfDump {
+    if format.is_none() {
+        // Whether they fit shows when the format's name is corrected.
+        for key in ["deltas", "https_urls", "shrink_max_percent"] {
+            let _ = section.any(key);
+        }
+    }
     if format != Some(Format::Dump) {
         return OfDump {
             deltas: None,

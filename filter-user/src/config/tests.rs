@@ -375,6 +375,12 @@ fn keys_of_a_dump_belong_to_a_dump() {
         let found = registry(tier, format, rest);
         assert_eq!(found.len(), 1, "{tier} {format} {rest}: {found:?}");
     }
+    let misspelt = registry("unified", "dmp", keys);
+    assert_eq!(misspelt.len(), 1, "{misspelt:?}");
+    assert!(
+        misspelt[0].contains("did you mean \"dump\"?"),
+        "{misspelt:?}"
+    );
     let text = "[[registries]]\nid = \"r\"\ntier = \"unified\"\nformat = \"dump\"\npath = \"p\"\ndeltas = \"d\"\n";
     let config = Config::from_text(Path::new("dir/s.toml"), text).unwrap();
     let registry = &config.registries[0];
