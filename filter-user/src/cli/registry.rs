@@ -280,6 +280,45 @@ mod tests {
     }
 
     #[test]
+    fn rejected_records_of_a_dump_and_its_deltas_have_file_line_and_id() {
+        let dir = TempDir::new();
+        std::fs::create_dir(dir.path().join("deltas")).unwrap();
+        let register = |minute: u32, records: &str| {
+            format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<reg:register xmlns:reg=\"http://rsoc.ru\"\n \
+                 updateTime=\"2026-01-15T12:{minute:02}:00+03:00\" formatVersion=\"2.4\">\n{records}</reg:register>\n"
+            )
+        };
+        dir.write(
+            "dump.xml",
+            register(
+                0,
+                "<content id=\"7\" blockType=\"ip\">\n<ip>203.0.113.5</ip>\n<ip>10.0.0.1</ip>\n</content>\n\
+                 <content id=\"9\" blockType=\"odd\"><domain>a.example</domain></content>\n<other>\n</other>\n",
+            ),
+        );
+        let delta = "\n\n<content id=\"8\" blockType=\"domain\"><domain>no name</domain></content>\n<delete id=\"x\"/>\n";
+        dir.write("deltas/1.xml", register(1, delta));
+        let registry = "[[registries]]\nid = \"law\"\ntier = \"unified\"\nformat = \"dump\"\npath = \"dump.xml\"\ndeltas = \"deltas\"\n";
+        let rest = CONFIG.split_once("[[profiles]]").unwrap().1;
+        dir.write("s.toml", format!("{registry}[[profiles]]{rest}"));
+        let (exit, text) = told(&dir, None, false);
+        assert_eq!(exit.unwrap(), Exit::Fine);
+        for wanted in [
+            "dump.xml:4: record 7, ip \"10.0.0.1\": private",
+            "dump.xml:8: record 9, blockType \"odd\"",
+            "dump.xml:9: <other>",
+            "deltas/1.xml:6: record 8, domain \"no name\"",
+            "deltas/1.xml:7: <delete>",
+        ] {
+            assert!(text.contains(wanted), "{wanted}: {text}");
+        }
+        assert!(text.ends_with("5 rejected, 0 notes, 0 broken\n"), "{text}");
+        let private = text.lines().find(|line| line.contains("10.0.0.1")).unwrap();
+        assert!(private.contains("nothing is to be done") && !private.contains("remove"));
+    }
+
+    #[test]
     fn a_file_that_is_not_there_is_told_and_the_others_are_read() {
         let dir = TempDir::new();
         dir.write("s.toml", CONFIG);

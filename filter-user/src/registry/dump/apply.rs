@@ -94,7 +94,12 @@ pub(super) struct Gatherer<'a, 's> {
     rejects: Rejects<'s>,
     xml: Xml,
     hidden: Vec<u32>,
+    /// Line at which the record in hand begins.
+    line: u32,
 }
+
+/// A register is its keeper's: whoever loads it has no line to correct.
+const REMEDY: &str = "tell the register's keeper; all else is applied";
 
 impl<'a, 's> Gatherer<'a, 's> {
     pub(super) fn new(reading: &'a Reading, xml: Xml, listener: Listener<'s>) -> Self {
@@ -104,19 +109,21 @@ impl<'a, 's> Gatherer<'a, 's> {
             rejects: Rejects::new(&reading.path, listener.rejected),
             xml,
             hidden: Vec::new(),
+            line: 0,
         }
     }
 
     /// Takes a record; its id, if it has one. A record without is not applied, as no delta could
     /// replace it.
     pub(super) fn content(&mut self, content: &Content) -> Option<u32> {
+        self.line = content.line;
         let Some(id) = content.id else {
-            self.refuse(&record(content), "id is no number below 2^32");
+            self.refuse(self.line, &record(content), "id is no number below 2^32");
             return None;
         };
         if let Some(name) = &content.unknown {
             let what = format!("{}, <{name}>", record(content));
-            self.refuse(&what, "element is not known");
+            self.refuse(self.line, &what, "element is not known");
         }
         let applied = match self.xml.shape {
             Shape::Social => Some(crate::registry::social::APPLIED),
@@ -124,7 +131,7 @@ impl<'a, 's> Gatherer<'a, 's> {
         };
         let Some(applied) = applied.or_else(|| Applied::of(content)) else {
             let what = format!("{}, blockType \"{}\"", record(content), content.block_type);
-            self.refuse(&what, "blockType is not known");
+            self.refuse(self.line, &what, "blockType is not known");
             return Some(id);
         };
         let mut any = false;
@@ -136,6 +143,7 @@ impl<'a, 's> Gatherer<'a, 's> {
         }
         if !any {
             self.refuse(
+                self.line,
                 &record(content),
                 "record has nothing that its blockType applies",
             );
@@ -171,23 +179,25 @@ impl<'a, 's> Gatherer<'a, 's> {
         if let Err(refusal) = kept {
             let value: String = value.chars().take(80).collect();
             let what = format!("record {id}, {} \"{value}\"", element.label());
-            self.note(&what, refusal.what(), refusal.remedy());
+            let remedy = match refusal {
+                Refusal::NotPublic => {
+                    "nothing is to be done: such addresses are never filtered by a registry; all else is applied"
+                }
+                _ => REMEDY,
+            };
+            self.note(self.line, &what, refusal.what(), remedy);
         }
     }
 
     /// Counts something that is not applied, and keeps it as a problem.
-    pub(super) fn refuse(&mut self, whose: &str, why: &str) {
+    pub(super) fn refuse(&mut self, line: u32, whose: &str, why: &str) {
         self.rejects.counts.read += 1;
-        self.note(
-            whose,
-            why,
-            "tell the register's keeper; all else is applied",
-        );
+        self.note(line, whose, why, REMEDY);
     }
 
-    fn note(&mut self, whose: &str, why: &str, remedy: &str) {
+    fn note(&mut self, line: u32, whose: &str, why: &str, remedy: &str) {
         self.rejects
-            .reject(0, why, format!("{whose}: {why}"), remedy);
+            .reject(line, why, format!("{whose}: {why}"), remedy);
     }
 
     pub(super) fn finish(self, stamp: Stamp, mut contents: Contents) -> FileRecords {

@@ -77,6 +77,8 @@ pub(super) struct Root {
 pub(super) struct Content {
     /// Offset of its `<` in the decoded text.
     pub(super) at: u64,
+    /// Line of its `<` in the text, counted from 1.
+    pub(super) line: u32,
     /// `id`; `None`: it is no number of 32 bits.
     pub(super) id: Option<u32>,
     /// `id` as it stands there.
@@ -104,8 +106,9 @@ impl Content {
         })
     }
 
-    fn clear(&mut self, at: u64) {
+    fn clear(&mut self, at: u64, line: u32) {
         self.at = at;
+        self.line = line;
         self.id = None;
         self.unknown = None;
         let [date, number, org] = &mut self.decision;
@@ -156,6 +159,8 @@ pub(super) struct Parser<B: Blocks> {
     inside: bool,
     /// Keep what only people read.
     for_people: bool,
+    /// Line at which the event in hand begins, counted from 1.
+    pub(super) line: u32,
 }
 
 impl<B: Blocks> Parser<B> {
@@ -172,6 +177,7 @@ impl<B: Blocks> Parser<B> {
             deleting: None,
             inside: false,
             for_people,
+            line: 1,
         }
     }
 
@@ -213,6 +219,7 @@ impl<B: Blocks> Parser<B> {
         loop {
             buffer.clear();
             self.reader.get_mut().next_event();
+            self.line = self.reader.get_ref().line();
             let at = self.reader.buffer_position();
             let event = match self.reader.read_event_into(buffer) {
                 Ok(event) => event,
@@ -313,7 +320,7 @@ impl<B: Blocks> Parser<B> {
 
     fn begin(&mut self, start: &BytesStart<'_>, at: u64) -> Result<(), Fault> {
         let mut content = std::mem::take(&mut self.content);
-        content.clear(at);
+        content.clear(at, self.line);
         self.inside = true;
         let for_people = self.for_people;
         let (mut ids, mut block_types) = (0, 0);

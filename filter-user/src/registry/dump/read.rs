@@ -134,8 +134,12 @@ fn whole(blocks: Ahead, shape: Shape, keeper: &mut Gatherer<'_, '_>) -> Result<C
             }
             Item::Delete(_) if shape != Shape::Delta => return Err(Fault::Delta),
             Item::Delete(Some(id)) => deleted.push(id),
-            Item::Delete(None) => keeper.refuse("<delete>", "id is no number below 2^32"),
-            Item::Unknown(name) => keeper.refuse(&format!("<{name}>"), "element is not known"),
+            Item::Delete(None) => {
+                keeper.refuse(parser.line, "<delete>", "id is no number below 2^32")
+            }
+            Item::Unknown(name) => {
+                keeper.refuse(parser.line, &format!("<{name}>"), "element is not known")
+            }
             Item::Root(_) => {}
         }
     }

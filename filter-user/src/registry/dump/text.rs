@@ -191,6 +191,8 @@ pub(super) struct Text<B> {
     starts: Vec<(u64, u64)>,
     /// Bytes left for the event in hand.
     room: usize,
+    /// Ends of lines in what was consumed.
+    ends: u32,
     fault: Option<Fault>,
 }
 
@@ -203,8 +205,14 @@ impl<B: Blocks> Text<B> {
             start: 0,
             starts: Vec::new(),
             room: EVENT_BYTES_MAX,
+            ends: 0,
             fault: None,
         }
+    }
+
+    /// The line at which what comes next begins, counted from 1.
+    pub(super) fn line(&self) -> u32 {
+        self.ends.saturating_add(1)
     }
 
     /// Another event begins.
@@ -261,6 +269,13 @@ impl<B: Blocks> BufRead for Text<B> {
     }
 
     fn consume(&mut self, count: usize) {
+        let consumed = self.block.get(self.at..self.at + count);
+        let ends = consumed
+            .unwrap_or_default()
+            .iter()
+            .filter(|byte| **byte == b'\n');
+        let ends = u32::try_from(ends.count()).unwrap_or(u32::MAX);
+        self.ends = self.ends.saturating_add(ends);
         self.at += count;
         self.room = self.room.saturating_sub(count);
     }
