@@ -40,6 +40,9 @@ pub struct Origin {
     pub file: PathBuf,
     /// Its line; in a register in XML the id of its record.
     pub line: u32,
+    /// Whether that is the id of a record.
+    #[serde(default)]
+    pub by_record: bool,
     /// The line's text now, if the file has not changed.
     pub text: Option<String>,
     /// Whether the entry covers everything below the name too.
@@ -207,6 +210,7 @@ impl Book<'_> {
             tier: source.spec.tier.label().to_owned(),
             file: source.file.reading.path.clone(),
             line,
+            by_record: source.file.reading.syntax.xml().is_some(),
             text,
             suffix,
             categories,

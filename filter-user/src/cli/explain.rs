@@ -139,12 +139,12 @@ fn print(explanation: &Explanation, context: &mut Context<'_>) -> Result<(), Fai
         let kind = if origin.suffix { "suffix" } else { "exact" };
         writeln!(
             out,
-            "{mark} {} ({kind}): {} [{}] {}:{} {}",
+            "{mark} {} ({kind}): {} [{}] {}{} {}",
             entry.subject,
             origin.list,
             origin.tier,
             origin.file.display(),
-            origin.line,
+            place(origin),
             origin.categories.join(" ")
         )?;
         write!(out, "{}", decided(origin))?;
@@ -160,4 +160,53 @@ fn print(explanation: &Explanation, context: &mut Context<'_>) -> Result<(), Fai
         writeln!(out, "note: {note}")?;
     }
     Ok(())
+}
+
+/// Where an entry stands behind the name of its file.
+fn place(origin: &Origin) -> String {
+    if origin.by_record {
+        format!(" record {}", origin.line)
+    } else {
+        format!(":{}", origin.line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TempDir;
+
+    #[test]
+    fn entries_are_shown_by_line_and_those_of_a_register_by_record() {
+        let dir = TempDir::new();
+        dir.write(
+            "dump.xml",
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<reg:register xmlns:reg=\"http://rsoc.ru\" \
+             updateTime=\"2026-01-15T12:00:00+03:00\" formatVersion=\"2.4\">\n<content id=\"77\" \
+             blockType=\"domain\"><domain>a.example</domain></content>\n</reg:register>\n",
+        );
+        dir.write("list", "b.example\na.example\n");
+        let config = "[[registries]]\nid = \"dump\"\ntier = \"unified\"\nformat = \"dump\"\npath = \"dump.xml\"\n\
+            [[registries]]\nid = \"list\"\ntier = \"unified\"\nformat = \"mixed\"\nsemantics = \"exact\"\npath = \"list\"\n\
+            [[profiles]]\nid = \"p\"\n\
+            [[organisations]]\nid = \"s\"\nprefixes = [\"192.0.2.0/28\"]\nprofile = \"p\"\n";
+        dir.write("s.toml", config);
+        let question = Question {
+            subject: "a.example".to_owned(),
+            org: "s".to_owned(),
+            address: None,
+            at: None,
+        };
+        let explanation = from_files(&dir.path().join("s.toml"), &question).unwrap();
+        let mut out = Vec::new();
+        let mut context = Context {
+            json: false,
+            socket: None,
+            out: &mut out,
+        };
+        print(&explanation, &mut context).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("/dump.xml record 77 "), "{text}");
+        assert!(text.contains("/list:2 "), "{text}");
+    }
 }
