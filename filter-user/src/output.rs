@@ -77,6 +77,16 @@ pub fn json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
     writeln!(out)
 }
 
+/// Where an entry stands, behind the name of its file: its line, or the id of its record.
+#[must_use]
+pub fn place(line: u32, by_record: bool) -> String {
+    if by_record {
+        format!(" record {line}")
+    } else {
+        format!(":{line}")
+    }
+}
+
 /// A count with thin spaces between thousands, as people read it.
 #[must_use]
 pub fn count(number: u64) -> String {

@@ -10,7 +10,7 @@ use super::{Context, Exit, Failure};
 use crate::control::Request;
 use crate::daemon::CONFIRM_SECONDS_MAX;
 use crate::difference::{Difference, Effect, Group};
-use crate::output::{Table, count, json};
+use crate::output::{Table, count, json, place};
 use crate::status::{Pending, Reload, Status};
 
 /// Organisations of a group that are named.
@@ -162,7 +162,11 @@ fn print_examples(found: &Difference, effect: Effect, out: &mut dyn Write) -> Re
             example.subject.clone(),
             example.category.clone().unwrap_or_else(|| "-".to_owned()),
             example.list.clone(),
-            format!("{}:{}", example.file.display(), example.line),
+            format!(
+                "{}{}",
+                example.file.display(),
+                place(example.line, example.by_record)
+            ),
             count(example.organisations as u64),
         ]);
     }

@@ -9,7 +9,7 @@ use crate::control::{Request, ask};
 use crate::entries::{Decision, Origin};
 use crate::explain::{Explanation, Question, explain};
 use crate::load::offline;
-use crate::output::json;
+use crate::output::{json, place};
 use crate::registry::progress::Progress;
 
 /// What is asked.
@@ -144,7 +144,7 @@ fn print(explanation: &Explanation, context: &mut Context<'_>) -> Result<(), Fai
             origin.list,
             origin.tier,
             origin.file.display(),
-            place(origin),
+            place(origin.line, origin.by_record),
             origin.categories.join(" ")
         )?;
         write!(out, "{}", decided(origin))?;
@@ -160,15 +160,6 @@ fn print(explanation: &Explanation, context: &mut Context<'_>) -> Result<(), Fai
         writeln!(out, "note: {note}")?;
     }
     Ok(())
-}
-
-/// Where an entry stands behind the name of its file.
-fn place(origin: &Origin) -> String {
-    if origin.by_record {
-        format!(" record {}", origin.line)
-    } else {
-        format!(":{}", origin.line)
-    }
 }
 
 #[cfg(test)]

@@ -111,6 +111,8 @@ pub struct Example {
     pub file: PathBuf,
     /// Its line; in a register in XML the id of its record.
     pub line: u32,
+    /// Whether that is the id of a record.
+    pub by_record: bool,
     /// The category that decides; none for a list of the operator's own.
     pub category: Option<String>,
     /// Number of organisations that it is so for.

@@ -172,6 +172,7 @@ impl Teller<'_> {
             list: source.spec.name.clone(),
             file: source.file.reading.path.clone(),
             line: listed.line,
+            by_record: source.file.reading.syntax.xml().is_some(),
             category: category.map(str::to_owned),
             organisations,
         });
