@@ -62,7 +62,7 @@ struct Reader {
 
 const CATEGORIES: &str = "categories = [\"games\"]";
 
-const READERS: [Reader; 14] = [
+const READERS: [Reader; 18] = [
     plain(
         "domains",
         "suspicious.txt",
@@ -79,6 +79,26 @@ const READERS: [Reader; 14] = [
     plain("dnsmasq", "dnsmasq.conf", CATEGORIES),
     plain("unbound", "unbound.conf", CATEGORIES),
     plain("netset", "level1.netset", CATEGORIES),
+    plain("dump", "dump/dump.xml", CATEGORIES),
+    plain("soc_resources", "social.xml", ""),
+    plain("urls", "extfilter/urls", CATEGORIES),
+    Reader {
+        format: "ut1",
+        path: "ut1",
+        rest: "directories = { vaping = \"games\", party_games = \"games\" }",
+        files: &[
+            "ut1/adult/domains",
+            "ut1/adult/urls",
+            "ut1/doh/domains",
+            "ut1/gambling/domains",
+            "ut1/games/domains",
+            "ut1/party_games/domains",
+            "ut1/porn/domains",
+            "ut1/porn/urls",
+            "ut1/social_networks/domains",
+            "ut1/vaping/domains",
+        ],
+    },
     plain("education", "education.csv", ""),
     plain("education", "education.json", ""),
     Reader {
@@ -138,7 +158,12 @@ const fn plain(format: &'static str, path: &'static str, rest: &'static str) -> 
 }
 
 /// What mutations put in: what formats give a meaning.
-const WORDS: [&str; 40] = [
+const WORDS: [&str; 45] = [
+    "<content id=\"1\">",
+    "</content>",
+    "<domain>",
+    "<![CDATA[",
+    "&#0;",
     "||",
     "@@",
     "^",
@@ -205,8 +230,13 @@ impl Place {
         let Reader {
             format, path, rest, ..
         } = reader;
+        let tier = match *format {
+            // It lists what is allowed.
+            "soc_resources" => "local",
+            _ => "nsor",
+        };
         let text = format!(
-            "[[registries]]\nid = \"r\"\ntier = \"nsor\"\nformat = \"{format}\"\npath = \"{path}\"\n{rest}\n\
+            "[[registries]]\nid = \"r\"\ntier = \"{tier}\"\nformat = \"{format}\"\npath = \"{path}\"\n{rest}\n\
              rejected_max_percent = 95\n"
         );
         Config::from_text(&self.0.join("s.toml"), &text)
