@@ -521,3 +521,6 @@ pub(crate) fn page_counts(tables: &Tables) -> (u64, u64) {
     let pages = u64::from(tables.org4_pages.rows() / PAGE_WORDS);
     (pages_in_use(tables).len() as u64, pages.saturating_sub(1))
 }
+
+#[cfg(test)]
+mod tests;
