@@ -80,7 +80,7 @@ impl Everything {
     ) -> Result<Everything, Vec<Problem>> {
         let started = Instant::now();
         Everything::of_config(
-            Config::load(file)?,
+            Config::load_beside(file, before.everything.map(|before| &before.config))?,
             seed,
             before,
             progress,

@@ -1,5 +1,6 @@
 //! The configuration: one TOML file in, checked settings or every problem with its line out.
 
+mod again;
 mod enrol;
 mod organisations;
 mod organisations_file;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use again::Files;
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
@@ -45,6 +47,8 @@ pub const DEFAULT_REALM: &str = "default";
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What its files said.
+    pub files: Files,
     /// The file it came from.
     pub file: PathBuf,
     /// The daemon's own settings.
@@ -465,14 +469,7 @@ impl Config {
     /// # Errors
     /// Every problem found, in the order of lines.
     pub fn load(file: &Path) -> Result<Config, Vec<Problem>> {
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            vec![Problem::of_file(
-                file,
-                format!("cannot be read: {error}"),
-                "give the right file with -c",
-            )]
-        })?;
-        Config::from_text(file, &text)
+        Config::from_text(file, &text_of(file)?)
     }
 
     /// Reads a configuration; relative paths are relative to the directory of `file`.
@@ -507,6 +504,16 @@ impl Config {
             .ok()?;
         self.organisations.get(at)
     }
+}
+
+fn text_of(file: &Path) -> Result<String, Vec<Problem>> {
+    std::fs::read_to_string(file).map_err(|error| {
+        vec![Problem::of_file(
+            file,
+            format!("cannot be read: {error}"),
+            "give the right file with -c",
+        )]
+    })
 }
 
 /// The control socket that a configuration names, without checking anything else of it.

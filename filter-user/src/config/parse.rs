@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use super::again::Files;
 use super::organisations::{check_realms, infrastructure, organisations, sort};
 use super::portal::{always_reachable, portal};
 use super::reader::{At, Section, Source};
@@ -36,6 +37,8 @@ pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
         // What stands behind a broken line may be misread: no further complaints.
         return Err(source.into_problems());
     }
+    // Before they are read: what changes meanwhile is read again.
+    let files = Files::of(file, text, table.get_ref());
     let mut root = Section::new("the file", 0, table.get_ref());
     let base = file.parent().unwrap_or(Path::new("")).to_path_buf();
     let (categories, mut foreign) = categories(&mut root, &mut source, &base);
@@ -78,6 +81,7 @@ pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     let file = file.to_path_buf();
     Ok(Config {
         file,
+        files,
         daemon,
         categories,
         engines,

@@ -230,6 +230,7 @@ impl Server {
             drop(reading);
             let done = work(&mut server.core(), read);
             server.changed.notify_one();
+            super::give_back_memory();
             done
         };
         let done = tokio::task::spawn_blocking(all).await.unwrap_or_default();
