@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use schoolgate_tests::lab::client::Ended;
-use schoolgate_tests::lab::daemon::program_or_skip;
+use schoolgate_tests::lab::daemon::{CONFIG, program_or_skip};
 use schoolgate_tests::lab::patience;
 use schoolgate_tests::lab::process::Finished;
 use schoolgate_tests::lab::scene::{EXACT, REGISTRY, REGISTRY_TEXT, Scene};
@@ -71,6 +71,24 @@ fn every_change_is_a_row_with_its_actor_and_registries() {
     };
     assert_eq!(entries(1).and_then(Value::as_u64), Some(5));
     assert_eq!(entries(2).and_then(Value::as_u64), Some(6));
+    let revision = |at: usize| {
+        let row = rows.get(at);
+        let revision = row.and_then(|row| row.pointer("/detail/registries/0/revision"));
+        revision.and_then(Value::as_str).unwrap_or_default()
+    };
+    assert_eq!(revision(0).len(), 64);
+    assert_eq!(revision(0), revision(1), "the file is the same");
+    assert_ne!(revision(1), revision(2), "the file has one line more");
+    assert_eq!(revision(2), revision(3), "what was refused is not in force");
+    let config = rows
+        .get(2)
+        .and_then(|row| row.pointer("/detail/config_sha256"));
+    let sum = std::process::Command::new("sha256sum")
+        .arg(scene.site.path(CONFIG))
+        .output()
+        .unwrap();
+    let sum = String::from_utf8(sum.stdout).unwrap();
+    assert_eq!(config.and_then(Value::as_str), sum.split(' ').next());
     let refused = rows
         .get(3)
         .and_then(|row| row.pointer("/detail/problems/0"));

@@ -19,6 +19,7 @@ use super::{
 use crate::categories::{AGES, BUILT_IN, Categories};
 use crate::desired::{FlowSizes, MplsReply};
 use crate::problem::{Problem, nearest};
+use crate::registry::digest;
 use crate::safe_search::{self, Engine, SafeSearch};
 
 /// Limit of new flows that suits a school of some hundred pupils by an order of magnitude.
@@ -78,10 +79,10 @@ pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     if !foreign.is_empty() {
         return Err(foreign);
     }
-    let file = file.to_path_buf();
     Ok(Config {
-        file,
+        file: file.to_path_buf(),
         files,
+        sha256: digest::of_text(text),
         daemon,
         categories,
         engines,

@@ -219,11 +219,13 @@ impl Core {
                     "entries": of.counts.kept,
                     "rejected": of.counts.rejected,
                     "modified": modified.map(|at| at.to_string()),
+                    "revision": of.revision,
                 })
             })
             .collect();
         json!({
             "config": self.file,
+            "config_sha256": self.everything.as_ref().map(|all| &all.config.sha256),
             "changes": reload.changes,
             "new_maps": reload.new_generation,
             "taken_over": reload.taken_over,

@@ -1,13 +1,14 @@
 //! All registries: unchanged files are taken from the state before, the others are read, and a
 //! registry that is worse than its limits is refused.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::digest::{self, Digest};
 use super::dump::Hidden;
 use super::dump::deltas::follow;
 use super::guard::{self, Guarded};
@@ -46,6 +47,9 @@ pub struct Summary {
     /// When the latest of its files was written, in seconds since 1970.
     #[serde(default)]
     pub modified: u64,
+    /// SHA-256 over the SHA-256 of its files in force, in the order of their paths; empty: not known.
+    #[serde(default)]
+    pub revision: String,
     /// Read now or unchanged.
     pub state: Freshness,
     /// Entries of the files that wait to be accepted.
@@ -251,14 +255,18 @@ pub fn read(
     progress: Progress,
     listener: Listener<'_>,
 ) -> Result<Vec<Source>, Problem> {
-    if let Syntax::Education(words) = &spec.reading.syntax {
-        let files = education::read(&spec.reading, words, listener)?.into_iter();
-        let parts = files.map(|(categories, file)| part(&spec, categories, Arc::new(file)));
-        return Ok(parts.collect());
-    }
-    let file = Arc::new(read_telling(&spec.reading, progress, listener)?);
-    let mask = None;
-    Ok(vec![Source { spec, file, mask }])
+    let reading = &spec.reading;
+    let (files, digest) = digest::beside(&reading.path, || match &reading.syntax {
+        Syntax::Education(words) => education::read(reading, words, listener),
+        _ => read_telling(reading, progress, listener).map(|file| vec![(spec.categories, file)]),
+    });
+    let sources = files?.into_iter().map(|(categories, mut file)| {
+        // Both opened the file by its path: another file than was read has no say.
+        let same = digest.filter(|(_, stamp)| *stamp == file.stamp);
+        file.digest = same.map(|(digest, _)| digest);
+        part(&spec, categories, Arc::new(file))
+    });
+    Ok(sources.collect())
 }
 
 fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary> {
@@ -272,6 +280,7 @@ fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary
             format: registry.format.label().to_owned(),
             files: 0,
             modified: 0,
+            revision: String::new(),
             state: if *fresh {
                 Freshness::Read
             } else {
@@ -282,13 +291,13 @@ fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary
             rejected: Vec::new(),
         })
         .collect();
-    let mut files = BTreeSet::new();
+    let mut files: Vec<BTreeMap<&Path, Option<Digest>>> = vec![BTreeMap::new(); summaries.len()];
     for source in sources {
         let Some(summary) = summaries.get_mut(source.spec.registry) else {
             continue;
         };
-        if files.insert((source.spec.registry, &source.file.reading.path)) {
-            summary.files += 1;
+        if let Some(files) = files.get_mut(source.spec.registry) {
+            files.insert(&source.file.reading.path, source.file.digest);
         }
         let modified = source.file.stamp.modified;
         let modified = modified.duration_since(SystemTime::UNIX_EPOCH);
@@ -300,6 +309,10 @@ fn summarise(config: &Config, sources: &[Source], fresh: &[bool]) -> Vec<Summary
         summary
             .rejected
             .extend(source.file.rejected.iter().take(room).cloned());
+    }
+    for (summary, files) in summaries.iter_mut().zip(&files) {
+        summary.files = files.len();
+        summary.revision = digest::revision(files);
     }
     summaries
 }

@@ -3,6 +3,7 @@
 
 mod again;
 mod collections;
+pub mod digest;
 pub mod dump;
 pub mod education;
 mod exceptions;
@@ -144,6 +145,8 @@ pub struct FileRecords {
     pub rejected: Vec<Problem>,
     /// The records of a register in XML.
     pub contents: Option<Contents>,
+    /// SHA-256 of its contents; `None`: not known, as the file was replaced while it was read.
+    pub digest: Option<digest::Digest>,
 }
 
 impl FileRecords {
@@ -163,6 +166,7 @@ impl FileRecords {
             counts,
             rejected: Vec::new(),
             contents: None,
+            digest: None,
         }
     }
 }
@@ -279,8 +283,11 @@ impl Source {
 /// # Errors
 /// The file cannot be looked at.
 pub fn stamp(path: &Path) -> std::io::Result<Stamp> {
+    stamp_of(&std::fs::metadata(path)?)
+}
+
+fn stamp_of(metadata: &std::fs::Metadata) -> std::io::Result<Stamp> {
     use std::os::unix::fs::MetadataExt as _;
-    let metadata = std::fs::metadata(path)?;
     Ok(Stamp {
         size: metadata.len(),
         inode: metadata.ino(),
