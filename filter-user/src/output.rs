@@ -81,7 +81,7 @@ pub fn json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
 #[must_use]
 pub fn place(line: u32, by_record: bool) -> String {
     if by_record {
-        format!(" record {line}")
+        format!(", record {line}")
     } else {
         format!(":{line}")
     }

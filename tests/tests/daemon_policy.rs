@@ -177,6 +177,81 @@ fn a_segment_has_a_profile_and_counters_of_its_own() {
     );
 }
 
+/// Organisations beside the school: more than the maps of one profile have rows for policies.
+const CROWD: u32 = 100;
+
+/// One profile for everybody; or, if `apart`, one for each from the next boundary on, that of the school without
+/// shops.
+fn crowd(site: &Site, apart: bool) -> String {
+    let mut text = config(site) + SHOPS_CONFIG;
+    let all = ["games", "social", "malware", "proxy", "doh", "shopping"];
+    let begins = soon("at-it");
+    for number in 0..CROWD {
+        let first = Ipv4Addr::from(u32::from(Ipv4Addr::new(100, 64, 0, 0)) + number * 64);
+        let _ = writeln!(
+            text,
+            "[[organisations]]\nid = \"o{number}\"\nprefixes = [\"{first}/26\"]\nprofile = \"pupils\""
+        );
+        if apart {
+            let of = (0..).zip(all).filter(|(bit, _)| number >> bit & 1 != 0);
+            let of: Vec<String> = of.map(|(_, id)| format!("\"{id}\"")).collect();
+            let age = if number < 64 { 16 } else { 18 };
+            let schedule = begins.replace("at-it", &format!("p{number}"));
+            let _ = writeln!(
+                text,
+                "schedule = \"s{number}\"\n[[profiles]]\nid = \"p{number}\"\nage = {age}\nblock = [{}]\n{}",
+                of.join(", "),
+                schedule.replace("\"soon\"", &format!("\"s{number}\""))
+            );
+        }
+    }
+    if apart {
+        // p32 is that of one other organisation, and blocks shops alone.
+        text = text.replacen(
+            "profile = \"pupils\"",
+            "profile = \"pupils\"\nschedule = \"s32\"",
+            1,
+        );
+    }
+    text
+}
+
+#[test]
+fn a_boundary_with_more_policies_than_rows_makes_new_maps() {
+    let Some(scene) = scene("", "") else { return };
+    let edge = &scene.topology.edge;
+    scene
+        .site
+        .write(CONFIG, &crowd(&scene.site, false))
+        .unwrap();
+    let daemon = scene.site.start(edge).unwrap();
+    let school = &scene.topology.school;
+    let fetch = |name| scene.fetch(school, SERVER4.into(), name).unwrap();
+    let generation = || {
+        let told = scene.site.ask_json(edge, &["status"]).unwrap();
+        told["program"]["generation"].clone()
+    };
+    let first = generation();
+    assert!(first.is_u64(), "{first}");
+    scene.site.write(CONFIG, &crowd(&scene.site, true)).unwrap();
+    scene.reload().unwrap();
+    assert_eq!(generation(), first, "the load itself has room");
+    assert!(fetch(SHOP).is_page_of(SHOP));
+    let begun = Instant::now();
+    while generation() == first {
+        assert!(begun.elapsed() < PATIENCE, "no new maps");
+        sleep(Duration::from_secs(1));
+    }
+    assert_eq!(fetch(SHOP), Ended::Reset);
+    assert_eq!(fetch(EXACT), Ended::Reset);
+    // What was made anew is what is meant: no gauge has to repair it.
+    sleep(Duration::from_secs(2));
+    let log = daemon.stop().unwrap().stderr;
+    assert!(log.contains("schedule: "), "{log}");
+    let journal = std::fs::read_to_string(scene.site.path("state/journal.jsonl")).unwrap();
+    assert!(!journal.contains("\"repair\""), "{journal}");
+}
+
 /// Organisations and profiles of the large configuration.
 const ORGANISATIONS: u32 = 40_000;
 const PROFILES: u32 = 200;

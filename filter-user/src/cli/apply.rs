@@ -13,7 +13,7 @@ use crate::difference::{Difference, Effect, Group};
 use crate::output::{Table, count, json, place};
 use crate::status::{Pending, Reload, Status};
 
-/// Organisations of a group that are named.
+/// Organisations and profiles of a group that are named.
 const NAMED: usize = 3;
 
 /// What to compare.
@@ -135,7 +135,7 @@ fn print_effects(found: &Difference, out: &mut dyn Write) -> Result<(), Failure>
 }
 
 fn profile(group: &Group) -> String {
-    let (before, after) = (group.before.join(", "), group.after.join(", "));
+    let (before, after) = (named(&group.before), named(&group.after));
     if before == after {
         after
     } else {

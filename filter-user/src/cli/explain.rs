@@ -197,7 +197,7 @@ mod tests {
         };
         print(&explanation, &mut context).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert!(text.contains("/dump.xml record 77 "), "{text}");
+        assert!(text.contains("/dump.xml, record 77 "), "{text}");
         assert!(text.contains("/list:2 "), "{text}");
     }
 }
