@@ -21,6 +21,9 @@ const REJECTED_PERCENT_DEFAULT: u32 = 20;
 const SHRINK_PERCENT_DEFAULT: u32 = 50;
 /// Entries in percent above which it has gained too many at once to be what it was.
 const GROWTH_PERCENT_DEFAULT: u32 = 100;
+
+/// The greatest growth that can be let through: from one entry to ten million, which is as good as no limit.
+const GROWTH_PERCENT_MAX: u32 = 1_000_000_000;
 /// Entries below which a list changes as it likes, where nothing is said: a dump is never that small.
 const SIZE_FROM_DEFAULT: u64 = 1_000;
 /// Local lists are bits of a mask.
@@ -172,7 +175,7 @@ fn size(
     format: Option<Format>,
 ) -> SizeLimits {
     let shrink = section.number(context.source, "shrink_max_percent", 0..=100);
-    let growth = section.number(context.source, "growth_max_percent", 0..=1_000_000);
+    let growth = section.number(context.source, "growth_max_percent", 0..=GROWTH_PERCENT_MAX);
     let said = shrink.is_some() || growth.is_some() || format == Some(Format::Dump);
     SizeLimits {
         shrink_max_percent: shrink.map_or(SHRINK_PERCENT_DEFAULT, |percent| percent.value),
