@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
+use crate::digest::{self, hexadecimal};
 use crate::problem::Problem;
 use crate::state::StateDir;
 
@@ -49,8 +49,7 @@ impl Row {
     fn digest(&self) -> io::Result<String> {
         let mut bare = self.clone();
         bare.hash.clear();
-        let digest = Sha256::digest(serde_json::to_vec(&bare)?);
-        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hexadecimal(&digest::of(&serde_json::to_vec(&bare)?)))
     }
 }
 

@@ -10,6 +10,7 @@ pub mod control;
 pub mod daemon;
 pub mod desired;
 pub mod difference;
+pub mod digest;
 pub mod entries;
 pub mod explain;
 pub mod inspect;

@@ -7,14 +7,12 @@
 
 use std::time::Duration;
 
-use schoolgate_tests::lab::client::Ended;
 use schoolgate_tests::lab::daemon::{CONFIG, Daemon, program_or_skip};
 use schoolgate_tests::lab::patience;
 use schoolgate_tests::lab::process::Finished;
 use schoolgate_tests::lab::scene::{
     ALLOWED, EXACT, REGISTRY, REGISTRY_TEXT, SHOPS_CONFIG, Scene, config,
 };
-use schoolgate_tests::lab::topology::SERVER4;
 use schoolgate_tests::lab::wait;
 use serde_json::Value;
 
@@ -42,10 +40,7 @@ fn scene() -> Option<(Scene, Daemon)> {
 }
 
 fn ask(scene: &Scene, arguments: &[&str]) -> Finished {
-    scene
-        .site
-        .ask_daemon(&scene.topology.edge, arguments)
-        .unwrap()
+    scene.ask(arguments).unwrap()
 }
 
 /// Asks for what must succeed.
@@ -60,10 +55,7 @@ fn status(scene: &Scene) -> Value {
 }
 
 fn is_blocked(scene: &Scene, name: &str) -> bool {
-    let school = &scene.topology.school;
-    let ended = scene.fetch(school, SERVER4.into(), name).unwrap();
-    assert!(ended == Ended::Reset || ended.is_page_of(name), "{ended:?}");
-    ended == Ended::Reset
+    scene.is_blocked(name).unwrap()
 }
 
 /// Lets the name through that was blocked, and blocks the one that passed.

@@ -6,11 +6,9 @@
     reason = "a test: what does not fit is a failure, which a panic shows"
 )]
 
-use schoolgate_tests::lab::client::Ended;
 use schoolgate_tests::lab::daemon::{CONFIG, program_or_skip};
 use schoolgate_tests::lab::process::Finished;
 use schoolgate_tests::lab::scene::{ALLOWED, ORGANISATION, Scene, config};
-use schoolgate_tests::lab::topology::SERVER4;
 
 const REMOVED: &str = "removed.example";
 const STAYS: &str = "stays.example";
@@ -40,23 +38,16 @@ fn record(id: u32, name: &str) -> String {
     )
 }
 
-fn is_blocked(scene: &Scene, name: &str) -> bool {
-    let school = &scene.topology.school;
-    let ended = scene.fetch(school, SERVER4.into(), name).unwrap();
-    assert!(ended == Ended::Reset || ended.is_page_of(name), "{ended:?}");
-    ended == Ended::Reset
-}
-
 fn assert_blocked(scene: &Scene, wanted: [(&str, bool); 4]) {
     for (name, blocked) in wanted {
-        assert_eq!(is_blocked(scene, name), blocked, "{name}");
+        assert_eq!(scene.is_blocked(name).unwrap(), blocked, "{name}");
     }
 }
 
 fn explain(scene: &Scene, name: &str) -> Finished {
-    let arguments = ["explain", name, "--org", ORGANISATION];
-    let edge = &scene.topology.edge;
-    scene.site.ask_daemon(edge, &arguments).unwrap()
+    scene
+        .ask(&["explain", name, "--org", ORGANISATION])
+        .unwrap()
 }
 
 #[test]

@@ -7,11 +7,9 @@
 
 use std::fmt::Write as _;
 
-use schoolgate_tests::lab::client::Ended;
 use schoolgate_tests::lab::daemon::{CONFIG, Daemon, program_or_skip};
 use schoolgate_tests::lab::process::Finished;
 use schoolgate_tests::lab::scene::{ALLOWED, EXACT, REGISTRY, REGISTRY_TEXT, Scene, config};
-use schoolgate_tests::lab::topology::SERVER4;
 
 /// A second list, large enough to be guarded.
 const LARGE: &str = r#"
@@ -46,17 +44,11 @@ fn scene() -> Option<(Scene, Daemon)> {
 }
 
 fn ask(scene: &Scene, arguments: &[&str]) -> Finished {
-    scene
-        .site
-        .ask_daemon(&scene.topology.edge, arguments)
-        .unwrap()
+    scene.ask(arguments).unwrap()
 }
 
 fn is_blocked(scene: &Scene, name: &str) -> bool {
-    let school = &scene.topology.school;
-    let ended = scene.fetch(school, SERVER4.into(), name).unwrap();
-    assert!(ended == Ended::Reset || ended.is_page_of(name), "{ended:?}");
-    ended == Ended::Reset
+    scene.is_blocked(name).unwrap()
 }
 
 #[test]

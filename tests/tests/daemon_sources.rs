@@ -10,12 +10,10 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use schoolgate_tests::lab::client::Ended;
 use schoolgate_tests::lab::daemon::{CONFIG, program_or_skip};
 use schoolgate_tests::lab::patience;
 use schoolgate_tests::lab::process::Finished;
 use schoolgate_tests::lab::scene::{EXACT, REGISTRY, REGISTRY_TEXT, Scene, config};
-use schoolgate_tests::lab::topology::SERVER4;
 use schoolgate_tests::lab::wait;
 use schoolgate_tests::lists_server::{Answer, ListsServer};
 
@@ -69,15 +67,11 @@ impl Place {
     }
 
     fn ask(&self, arguments: &[&str]) -> Finished {
-        let edge = &self.scene.topology.edge;
-        self.scene.site.ask_daemon(edge, arguments).unwrap()
+        self.scene.ask(arguments).unwrap()
     }
 
     fn is_blocked(&self, name: &str) -> bool {
-        let school = &self.scene.topology.school;
-        let ended = self.scene.fetch(school, SERVER4.into(), name).unwrap();
-        assert!(ended == Ended::Reset || ended.is_page_of(name), "{ended:?}");
-        ended == Ended::Reset
+        self.scene.is_blocked(name).unwrap()
     }
 
     fn status(&self, wanted: &str) -> bool {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{Timestamp, tz::TimeZone};
 
 use super::daemon::{ask_for, print_reload};
 use super::{Context, Exit, Failure};
@@ -42,13 +42,7 @@ pub(super) struct ApplyArgs {
 }
 
 fn seconds(text: &str) -> Result<u64, String> {
-    let duration: SignedDuration = text
-        .parse()
-        .map_err(|_none| "write such as 5m or 1h30m".to_owned())?;
-    u64::try_from(duration.as_secs())
-        .ok()
-        .filter(|seconds| (1..=CONFIRM_SECONDS_MAX).contains(seconds))
-        .ok_or_else(|| "from 1s to 24h are possible".to_owned())
+    super::seconds(text, CONFIRM_SECONDS_MAX / 3_600)
 }
 
 pub(super) fn diff(args: &DiffArgs, context: &mut Context<'_>) -> Result<Exit, Failure> {

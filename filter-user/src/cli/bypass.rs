@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use jiff::SignedDuration;
-
 use super::{Context, Exit, Failure};
 use crate::bypass::SECONDS_MAX;
 use crate::control::{Request, ask};
@@ -30,13 +28,7 @@ pub(super) struct Args {
 }
 
 fn seconds(text: &str) -> Result<u64, String> {
-    let duration: SignedDuration = text
-        .parse()
-        .map_err(|_none| "write such as 30m or 1h30m".to_owned())?;
-    u64::try_from(duration.as_secs())
-        .ok()
-        .filter(|seconds| (1..=SECONDS_MAX).contains(seconds))
-        .ok_or_else(|| "from 1s to 12h are possible".to_owned())
+    super::seconds(text, SECONDS_MAX / 3_600)
 }
 
 pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {

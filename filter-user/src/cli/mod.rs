@@ -178,6 +178,17 @@ pub struct Context<'a> {
     pub out: &'a mut dyn Write,
 }
 
+/// Reads a duration such as 5m or 1h30m, of at most so many hours, as seconds.
+fn seconds(text: &str, hours_max: u64) -> Result<u64, String> {
+    let duration: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_none| "write such as 5m or 1h30m".to_owned())?;
+    u64::try_from(duration.as_secs())
+        .ok()
+        .filter(|seconds| (1..=hours_max * 3_600).contains(seconds))
+        .ok_or_else(|| format!("from 1s to {hours_max}h are possible"))
+}
+
 /// Runs the command line.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {

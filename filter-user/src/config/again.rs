@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
+use crate::digest::{self, Digest, hexadecimal};
 use crate::problem::Problem;
 use crate::sources::Store;
 
@@ -15,13 +15,13 @@ const FILE_KEY: &str = "_file";
 
 /// What the files of a configuration said: SHA-256 of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Files(Vec<(PathBuf, Option<[u8; 32]>)>);
+pub struct Files(Vec<(PathBuf, Option<Digest>)>);
 
 impl Files {
     /// Those of a configuration with this text, as they are now.
     pub(super) fn of(file: &Path, text: &str, table: &DeTable<'_>) -> Files {
         let base = file.parent().unwrap_or(Path::new(""));
-        let mut files = vec![(file.to_path_buf(), Some(digest(text.as_bytes())))];
+        let mut files = vec![(file.to_path_buf(), Some(digest::of(text.as_bytes())))];
         for (key, value) in table {
             if let (true, DeValue::String(path)) =
                 (key.get_ref().ends_with(FILE_KEY), value.get_ref())
@@ -32,24 +32,32 @@ impl Files {
         Files(files)
     }
 
+    /// What they said, as one: SHA-256 of the first where there are no others, else over the digests of all, in
+    /// hexadecimal digits. Empty where one could not be read.
+    #[must_use]
+    pub fn revision(&self) -> String {
+        let said: Option<Vec<Digest>> = self.0.iter().map(|(_, said)| *said).collect();
+        match said.as_deref() {
+            None => String::new(),
+            Some([only]) => hexadecimal(only),
+            Some(all) => hexadecimal(&digest::of(&all.concat())),
+        }
+    }
+
     /// Whether they say the same now, `text` being that of the first.
     fn are_the_same(&self, file: &Path, text: &str) -> bool {
         let Some(((first, said), further)) = self.0.split_first() else {
             return false;
         };
-        let same = |(path, said): &(PathBuf, Option<[u8; 32]>)| {
+        let same = |(path, said): &(PathBuf, Option<Digest>)| {
             said.is_some() && now(path.clone()).1 == *said
         };
-        first == file && *said == Some(digest(text.as_bytes())) && further.iter().all(same)
+        first == file && *said == Some(digest::of(text.as_bytes())) && further.iter().all(same)
     }
 }
 
-fn digest(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
-}
-
-fn now(path: PathBuf) -> (PathBuf, Option<[u8; 32]>) {
-    let said = std::fs::read(&path).ok().map(|bytes| digest(&bytes));
+fn now(path: PathBuf) -> (PathBuf, Option<Digest>) {
+    let said = std::fs::read(&path).ok().map(|bytes| digest::of(&bytes));
     (path, said)
 }
 

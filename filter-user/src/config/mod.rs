@@ -51,8 +51,6 @@ pub struct Config {
     pub files: Files,
     /// The file it came from.
     pub file: PathBuf,
-    /// SHA-256 of that file, in hexadecimal digits.
-    pub sha256: String,
     /// The daemon's own settings.
     pub daemon: Daemon,
     /// Categories in force.

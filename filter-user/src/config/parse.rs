@@ -19,7 +19,6 @@ use super::{
 use crate::categories::{AGES, BUILT_IN, Categories};
 use crate::desired::{FlowSizes, MplsReply};
 use crate::problem::{Problem, nearest};
-use crate::registry::digest;
 use crate::safe_search::{self, Engine, SafeSearch};
 
 /// Limit of new flows that suits a school of some hundred pupils by an order of magnitude.
@@ -82,7 +81,6 @@ pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     Ok(Config {
         file: file.to_path_buf(),
         files,
-        sha256: digest::of_text(text),
         daemon,
         categories,
         engines,

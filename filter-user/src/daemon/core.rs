@@ -225,7 +225,7 @@ impl Core {
             .collect();
         json!({
             "config": self.file,
-            "config_sha256": self.everything.as_ref().map(|all| &all.config.sha256),
+            "config_sha256": self.everything.as_ref().map(|all| all.config.files.revision()),
             "changes": reload.changes,
             "new_maps": reload.new_generation,
             "taken_over": reload.taken_over,

@@ -2,17 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
 use super::{Stamp, stamp_of};
-
-/// SHA-256 of a file's contents.
-pub type Digest = [u8; 32];
-
-const BUFFER_BYTES: usize = 256 * 1024;
+use crate::digest::{self, Digest, hexadecimal};
 
 /// The digest of a file, and what the file was then.
 ///
@@ -21,18 +17,7 @@ const BUFFER_BYTES: usize = 256 * 1024;
 fn of_file(path: &Path) -> io::Result<(Digest, Stamp)> {
     let mut file = File::open(path)?;
     let stamp = stamp_of(&file.metadata()?)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        let count = match file.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read?,
-        };
-        if count == 0 {
-            return Ok((hash.finalize().into(), stamp));
-        }
-        hash.update(buffer.get(..count).unwrap_or_default());
-    }
+    Ok((digest::of_file(&mut file)?, stamp))
 }
 
 /// Calls `read` while another thread computes the digest of the file, so that a large file is not read
@@ -47,16 +32,6 @@ pub(super) fn beside<T>(path: &Path, read: impl FnOnce() -> T) -> (T, Option<(Di
         };
         (read, digest)
     })
-}
-
-/// The digest of a text, in hexadecimal digits.
-#[must_use]
-pub fn of_text(text: &str) -> String {
-    hexadecimal(&Sha256::digest(text))
-}
-
-fn hexadecimal(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The revision of a registry by its files in force: SHA-256 over their digests in the order of their paths,

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::digest::{self, Digest};
+use super::digest;
 use super::dump::Hidden;
 use super::dump::deltas::follow;
 use super::guard::{self, Guarded};
@@ -19,6 +19,7 @@ use super::{
     education, read_telling, specs, stamp,
 };
 use crate::config::Config;
+use crate::digest::Digest;
 use crate::problem::Problem;
 
 /// State of a registry after a load.

@@ -28,6 +28,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Tier;
+use crate::digest::Digest;
 use crate::normalise::{Accept, Guards};
 use crate::problem::Problem;
 use crate::signature::Signature;
@@ -146,7 +147,7 @@ pub struct FileRecords {
     /// The records of a register in XML.
     pub contents: Option<Contents>,
     /// SHA-256 of its contents; `None`: not known, as the file was replaced while it was read.
-    pub digest: Option<digest::Digest>,
+    pub digest: Option<Digest>,
 }
 
 impl FileRecords {

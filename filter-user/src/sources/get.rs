@@ -13,6 +13,7 @@ use ureq::{Agent, Body, http};
 
 use super::Memo;
 use crate::config::Fetch;
+use crate::digest::hexadecimal;
 
 /// Redirects that are followed.
 const REDIRECTS_MAX: u32 = 5;
@@ -162,27 +163,7 @@ fn save(body: &mut Body, size_max: u64, into: &Path) -> Result<String, String> {
     }
     file.sync_all()
         .map_err(|error| format!("{}: {error}", into.display()))?;
-    let digest = hash.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// The SHA-256 of a file.
-///
-/// # Errors
-/// It cannot be read.
-pub(super) fn digest(path: &Path) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0u8; BUFFER_BYTES];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        hash.update(buffer.get(..read).unwrap_or_default());
-    }
-    let digest = hash.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&hash.finalize()))
 }
 
 fn create(path: &Path) -> io::Result<File> {

@@ -1,6 +1,6 @@
 //! One round of a source: fetched, tried, and made the copy that is read, or set aside.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -10,6 +10,7 @@ use super::get::{self, Got};
 use super::store::Store;
 use super::{Memo, seconds};
 use crate::config::{Config, Registry};
+use crate::digest::{self, hexadecimal};
 use crate::problem::Problem;
 use crate::registry::load::{KeptBefore, load};
 use crate::registry::progress::Progress;
@@ -178,10 +179,16 @@ pub fn accept(registry: &Registry) -> Result<(), String> {
         checked: now,
         changed: now,
         // The next fetch asks for all of it, and compares.
-        sha256: get::digest(&store.to_read()).map_err(io)?,
+        sha256: sha256_of(&store).map_err(io)?,
         ..Memo::default()
     };
     store.keep(&memo).map_err(io)
+}
+
+/// SHA-256 of the newest copy, in hexadecimal digits.
+fn sha256_of(store: &Store) -> std::io::Result<String> {
+    let mut file = File::open(store.to_read())?;
+    Ok(hexadecimal(&digest::of_file(&mut file)?))
 }
 
 /// Reads the file that came as its registry would be read.

@@ -9,6 +9,7 @@ use super::client::{Ended, Request};
 use super::daemon::{CONFIG, Daemon, Site};
 use super::namespace::Namespace;
 use super::pki::Authority;
+use super::process::Finished;
 use super::server::Server;
 use super::storm::Plan;
 use super::stream;
@@ -123,6 +124,25 @@ impl Scene {
         let done = self.site.ask_daemon(edge, &["reload", "--wait"])?;
         anyhow::ensure!(done.code == Some(0), "{done:?}");
         Ok(())
+    }
+
+    /// Asks the daemon.
+    ///
+    /// # Errors
+    /// The command cannot be started. What it answers is no error.
+    pub fn ask(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
+        self.site.ask_daemon(&self.topology.edge, arguments)
+    }
+
+    /// Whether the school is kept from a name, and not from the server.
+    ///
+    /// # Errors
+    /// It meets neither a reset nor the name's page.
+    pub fn is_blocked(&self, name: &str) -> anyhow::Result<bool> {
+        let ended = self.fetch(&self.topology.school, SERVER4.into(), name)?;
+        let known = ended == Ended::Reset || ended.is_page_of(name);
+        anyhow::ensure!(known, "{name}: {ended:?}");
+        Ok(ended == Ended::Reset)
     }
 
     /// Fetches a page by TLS.
