@@ -15,9 +15,10 @@ use super::wait;
 
 /// Senders at a time.
 const SENDERS: u64 = 6;
-/// Longest wait for a connection or an answer: more than the retransmission of a SYN and of a
-/// segment that were held while the filter was exchanged.
-const PATIENCE: Duration = Duration::from_secs(6);
+/// Longest wait for a connection or an answer: more than the retransmission of what was held while the filter was
+/// exchanged. That lasts 4 s at most (`abi::DRAIN_UNITS`); the first retransmission after so long is sent 6.2 s after
+/// the segment (200 ms, doubled each time).
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two connections of a sender, so that two processors are not all the storm's.
 const BREATH: Duration = Duration::from_millis(10);
 /// Pauses in the middle of a name, in milliseconds: most are short, some outlast a reload.
