@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod desired;
 pub mod difference;
 pub mod digest;
+mod encoding;
 pub mod entries;
 pub mod explain;
 pub mod inspect;

@@ -1,5 +1,5 @@
 //! `organisations_file`: organisations and segments as rows of CSV (RFC 4180), separated by comma or
-//! semicolon, the first line naming the columns.
+//! semicolon, the first line naming the columns; in UTF-8, or as spreadsheets write it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,10 +9,14 @@ use csv::{ReaderBuilder, StringRecord};
 use super::Place;
 use super::organisations::{Field, Row};
 use super::reader::Source;
+use crate::encoding;
 use crate::problem::nearest;
 
 /// What problems call a row.
 pub(super) const SECTION: &str = "organisations_file";
+
+/// Longest file: forty thousand rows have some six million bytes.
+const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// Columns that a file may have; the first three it must have.
 const COLUMNS: [&str; 8] = [
@@ -23,15 +27,14 @@ const REQUIRED: usize = 3;
 /// Reads all rows. What is wrong with the file is noted with its lines.
 pub(super) fn rows(source: &mut Source, file: &Path) -> Vec<Row> {
     let file: Arc<Path> = Arc::from(file);
-    let text = match std::fs::read(&file) {
+    let text = match encoding::text(&file, FILE_BYTES_MAX) {
         Ok(text) => text,
-        Err(error) => {
-            let what = format!("cannot be read: {error}");
-            source.problem_in(&file, 0, what, "correct organisations_file");
+        Err(problem) => {
+            source.problem_in(&file, 0, problem.what, problem.remedy);
             return Vec::new();
         }
     };
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    let text = text.as_bytes();
     let head = text.split(|byte| *byte == b'\n').next().unwrap_or(&[]);
     let delimiter = if head.contains(&b';') { b';' } else { b',' };
     let mut reader = ReaderBuilder::new()
@@ -114,7 +117,7 @@ impl<'t> Lines<'t> {
 fn not_read(source: &mut Source, file: &Path, error: &csv::Error) {
     let line = error.position().map_or(0, csv::Position::line);
     let line = u32::try_from(line).unwrap_or(u32::MAX);
-    let remedy = "save it as CSV in UTF-8";
+    let remedy = "save it as CSV";
     source.problem_in(file, line, format!("no CSV: {error}"), remedy);
 }
 

@@ -3,7 +3,6 @@
 
 mod csv;
 mod date;
-mod encoding;
 mod json;
 mod record;
 
@@ -18,6 +17,7 @@ use super::keep::{Keeper, Listener, Rejects};
 use super::{Counts, FileRecords, Reading, Wanted, stamp};
 use crate::categories::Categories;
 use crate::desired::address_key;
+use crate::encoding;
 use crate::entries::Decision;
 use crate::normalise::Subject;
 use crate::problem::Problem;

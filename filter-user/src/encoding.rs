@@ -13,7 +13,7 @@ use crate::problem::Problem;
 ///
 /// # Errors
 /// The file cannot be read, is longer, or is no text.
-pub(super) fn text(path: &Path, bytes_max: u64) -> Result<String, Problem> {
+pub(crate) fn text(path: &Path, bytes_max: u64) -> Result<String, Problem> {
     let failed = |what: String, remedy: &str| Problem::of_file(path, what, remedy);
     let unread = |error: std::io::Error| {
         failed(
@@ -28,12 +28,12 @@ pub(super) fn text(path: &Path, bytes_max: u64) -> Result<String, Problem> {
     if bytes.len() as u64 > bytes_max {
         return Err(failed(
             format!("longer than {bytes_max} bytes"),
-            "divide it into several registries",
+            "divide it into several files",
         ));
     }
     let text = decode(bytes);
     if text.contains('\0') {
-        let remedy = "deliver the registry as CSV or JSON";
+        let remedy = "deliver it as text: CSV or JSON";
         return Err(failed("holds zero bytes: no text".to_owned(), remedy));
     }
     Ok(text)
