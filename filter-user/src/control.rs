@@ -55,6 +55,11 @@ pub enum Request {
         /// Its id.
         id: String,
     },
+    /// Go back to the copy of a registry before the newest.
+    RollBack {
+        /// Its id.
+        id: String,
+    },
     /// Keep what waits for its confirmation.
     Confirm,
     /// Go back to what was in force before the last update.

@@ -20,6 +20,7 @@ use crate::registry::dump::Hidden;
 use crate::registry::load::{KeptBefore, Loaded, Summary, load};
 use crate::registry::progress::Progress;
 use crate::safe_search::{self, Found};
+use crate::sources::Store;
 use crate::state::State;
 
 /// Everything that follows from a configuration file.
@@ -78,15 +79,34 @@ impl Everything {
         progress: Progress,
         interfaces: impl FnOnce(&Config, &Numbers) -> Result<Vec<InterfaceRow>, Vec<Problem>>,
     ) -> Result<Everything, Vec<Problem>> {
+        Everything::read_held(file, seed, before, progress, None, interfaces)
+    }
+
+    /// Reads and compiles, and takes the file that is held, if there is one, for the registry with the id `held`.
+    ///
+    /// # Errors
+    /// As [`Everything::read`].
+    pub fn read_held(
+        file: &Path,
+        seed: u64,
+        before: Before<'_>,
+        progress: Progress,
+        held: Option<&str>,
+        interfaces: impl FnOnce(&Config, &Numbers) -> Result<Vec<InterfaceRow>, Vec<Problem>>,
+    ) -> Result<Everything, Vec<Problem>> {
         let started = Instant::now();
-        Everything::of_config(
-            Config::load_beside(file, before.everything.map(|before| &before.config))?,
-            seed,
-            before,
-            progress,
-            interfaces,
-            started,
-        )
+        let mut config = Config::load_beside(file, before.everything.map(|before| &before.config))?;
+        for registry in &mut config.registries {
+            let fetch = registry
+                .fetch
+                .as_ref()
+                .filter(|_| held == Some(&registry.id));
+            let file = fetch.map(|fetch| Store::new(&fetch.directory).held());
+            if let Some(file) = file.filter(|file| file.exists()) {
+                registry.path = file;
+            }
+        }
+        Everything::of_config(config, seed, before, progress, interfaces, started)
     }
 
     fn of_config(

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod dns;
 pub mod draw;
 pub mod evasion;
+pub mod fetched;
 pub mod frame_reader;
 pub mod frames;
 pub mod gate;

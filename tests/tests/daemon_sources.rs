@@ -30,6 +30,11 @@ struct Place {
 impl Place {
     /// `tier`: of the registry that is fetched.
     fn new(tier: &str) -> Option<Place> {
+        Place::with(tier, "")
+    }
+
+    /// The same with more keys of the registry.
+    fn with(tier: &str, keys: &str) -> Option<Place> {
         let program = program_or_skip("daemon_sources")?;
         let scene = Scene::new(&program).unwrap();
         let next = Arc::new(Mutex::new(Answer::file(format!("{FIRST}\n"), "\"1\"")));
@@ -51,7 +56,7 @@ impl Place {
         let text = config(&scene.site)
             + &format!(
                 "\n[[registries]]\nid = \"fetched\"\ntier = \"{tier}\"\nformat = \"domains\"\n\
-                 semantics = \"exact\"\nurl = \"http://{}/list\"\ninterval_seconds = 10\n",
+                 semantics = \"exact\"\nurl = \"http://{}/list\"\ninterval_seconds = 10\n{keys}\n",
                 server.address
             );
         scene.site.write(CONFIG, &text).unwrap();
@@ -157,4 +162,46 @@ fn another_registry_is_awaited_while_the_rest_is_in_force() {
     wait::until_true("the first list", limit, || place.status("fresh")).unwrap();
     let explained = place.ask(&["explain", FIRST, "--org", "school-1"]);
     assert!(explained.stdout.contains("fetched"), "{explained:?}");
+}
+
+#[test]
+fn an_update_is_held_shown_taken_and_taken_back() {
+    let Some(place) = Place::with("unified", "hold_updates = true") else {
+        return;
+    };
+    let _daemon = place.scene.site.start(&place.scene.topology.edge).unwrap();
+    let old = || place.is_blocked(FIRST) && !place.is_blocked(SECOND);
+    assert!(old());
+    place.gives(Answer::file(format!("{SECOND}\n"), "\"2\""));
+    let told = place.ask(&["fetch", "fetched"]);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    assert!(told.stdout.contains("fetched: held"), "{told:?}");
+    assert!(old() && place.status("hold_updates"));
+    let nothing = place.ask(&["diff"]);
+    assert!(nothing.stdout.contains("nothing would"), "{nothing:?}");
+    let shown = place.ask(&["diff", "--accept", "fetched"]).stdout;
+    assert!(shown.contains(SECOND) && shown.contains(FIRST), "{shown}");
+    assert!(old(), "nothing was applied");
+    let taken = place.ask(&["registry", "accept", "fetched"]);
+    assert_eq!(taken.code, Some(0), "{taken:?}");
+    assert!(!place.is_blocked(FIRST) && place.is_blocked(SECOND));
+    let back = place.ask(&["registry", "rollback", "fetched"]);
+    assert_eq!(back.code, Some(0), "{back:?}");
+    assert!(old() && place.status("taken back by"));
+    let asked = place.ask(&["fetch"]);
+    assert!(asked.stdout.contains("fetched: held"), "{asked:?}");
+    assert!(old(), "the server still has what was taken back");
+    for (id, word) in [("fetched", "no earlier copy"), ("law", "has no url")] {
+        let refused = place.ask(&["registry", "rollback", id]);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains(word), "{refused:?}");
+    }
+    assert!(old());
+    let edge = &place.scene.topology.edge;
+    let rows = place.scene.site.ask(edge, &["journal", "show"]).unwrap();
+    let rows = rows.stdout;
+    assert!(
+        rows.contains("accept") && rows.contains("roll_back"),
+        "{rows}"
+    );
 }

@@ -38,6 +38,7 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failur
         let outcome = match of.outcome {
             Outcome::New => "new",
             Outcome::Unchanged => "unchanged",
+            Outcome::Held => "held",
             Outcome::Failed => "failed",
         };
         match &of.problem {

@@ -24,13 +24,15 @@ pub(super) enum Args {
     List(ListArgs),
     /// Every line, rule and record that is not applied, and why; reads the files again
     Problems(ProblemsArgs),
-    /// Take a registry whose size has changed by too much, this once
-    Accept(AcceptArgs),
+    /// Take a registry that is held: its size has changed by too much, or `hold_updates` says so
+    Accept(OneArgs),
+    /// Go back to the copy of a fetched registry before the newest, which is held then
+    Rollback(OneArgs),
 }
 
 /// Which registry.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct AcceptArgs {
+pub(super) struct OneArgs {
     /// Its id
     id: String,
     /// Configuration that names the control socket
@@ -64,6 +66,11 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failur
         Args::Accept(args) => {
             let id = args.id.clone();
             super::apply::bring(&Request::Accept { id }, args.config.as_ref(), context)?;
+            Ok(Exit::Fine)
+        }
+        Args::Rollback(args) => {
+            let id = args.id.clone();
+            super::apply::bring(&Request::RollBack { id }, args.config.as_ref(), context)?;
             Ok(Exit::Fine)
         }
     }

@@ -257,6 +257,10 @@ pub struct Fetch {
     pub ca_file: Option<PathBuf>,
     /// User, and the file of the password.
     pub user: Option<(String, PathBuf)>,
+    /// Whether what is new waits until somebody accepts it.
+    pub hold_updates: bool,
+    /// Directory of an archive that is the collection; none: found by itself.
+    pub archive_root: Option<PathBuf>,
     /// Directory of its copies.
     pub directory: PathBuf,
 }

@@ -1,6 +1,6 @@
 //! Where a registry comes from: `url` and its keys, beside `path`.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use hyper::Uri;
@@ -16,7 +16,7 @@ const SIZE_MAX_MIB: u32 = 1_024;
 const AGE_ALARM_HOURS: u32 = 24;
 
 /// Keys that a registry with a `path` does not have.
-const OF_URL: [&str; 7] = [
+const OF_URL: [&str; 9] = [
     "interval_seconds",
     "timeout_seconds",
     "size_max_mib",
@@ -24,6 +24,8 @@ const OF_URL: [&str; 7] = [
     "user",
     "password_file",
     "signature_url",
+    "hold_updates",
+    "archive_root",
 ];
 
 /// What a table says of its registry's place.
@@ -80,10 +82,9 @@ pub(super) fn from(
         context.source.problem(at, what, remedy);
         let _ = section.any("path");
     }
-    if format.is_some_and(|format| !format.is_one_file()) {
-        let what = "[[registries]] url: this format is a directory of several files";
-        let remedy = "deliver the directory by other means, and give its path";
-        context.source.problem(at, what, remedy);
+    if section.has("archive_root") && format.is_some_and(Format::is_one_file) {
+        let what = "[[registries]] archive_root: this format is one file";
+        context.source.problem(at, what, "remove the line");
     }
     let fetch = fetch(section, context)?;
     let directory = state_dir.join("sources").join(id?);
@@ -107,6 +108,8 @@ fn fetch(section: &mut Section<'_, '_>, context: &mut Context<'_>) -> Option<Fet
     let interval = number("interval_seconds", 10..=604_800, INTERVAL_SECONDS);
     let timeout = number("timeout_seconds", 1..=3_600, TIMEOUT_SECONDS);
     let size_max_mib = number("size_max_mib", 1..=4_096, SIZE_MAX_MIB);
+    let hold_updates = section.flag(source, "hold_updates").unwrap_or(false);
+    let archive_root = section.string(source, "archive_root");
     let ca_file = section.string(source, "ca_file");
     let user = section.string(source, "user");
     let password_file = section.string(source, "password_file");
@@ -119,6 +122,13 @@ fn fetch(section: &mut Section<'_, '_>, context: &mut Context<'_>) -> Option<Fet
         let what = "[[registries]] user: the password would cross the network in the clear";
         source.problem(at, what, "write an https:// url");
     }
+    if let Some(root) = &archive_root {
+        let inward = |part| matches!(part, Component::Normal(_));
+        if !Path::new(&root.value).components().all(inward) {
+            let what = "[[registries]] archive_root: leads out of the archive";
+            source.problem(root.at, what, "write such as collection/data");
+        }
+    }
     let base = context.base;
     Some(Fetch {
         url,
@@ -130,6 +140,8 @@ fn fetch(section: &mut Section<'_, '_>, context: &mut Context<'_>) -> Option<Fet
         user: user
             .zip(password_file)
             .map(|(user, file)| (user.value, base.join(file.value))),
+        hold_updates,
+        archive_root: archive_root.map(|root| PathBuf::from(root.value)),
         directory: PathBuf::new(),
     })
 }

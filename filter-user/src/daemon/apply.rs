@@ -14,6 +14,7 @@ use super::gate;
 use super::server::Server;
 use crate::cli::Exit;
 use crate::compile::Rules;
+use crate::config::Registry;
 use crate::control::Response;
 use crate::difference::difference;
 use crate::load::Everything;
@@ -224,6 +225,7 @@ impl Server {
         };
         if let Some(id) = accept {
             reading.accept(id);
+            reading.look_at_held(id);
         }
         match reading.read(Progress::Quiet) {
             Ok(after) => Response::data(&difference(&before, &rules, &after, examples)),
@@ -252,21 +254,50 @@ impl Server {
         reload
     }
 
-    /// Takes a registry whose size has changed by too much, this once.
+    /// Takes a registry that is held, this once.
     pub(super) async fn accept(&self, actor: &str, id: &str) -> Reload {
+        self.move_copy(actor, id, "accept", |registry, _| sources::accept(registry))
+            .await
+    }
+
+    /// Goes back to the copy of a registry before the newest.
+    pub(super) async fn roll_back(&self, actor: &str, id: &str) -> Reload {
+        self.move_copy(actor, id, "roll_back", |registry, actor| {
+            let came = sources::roll_back(registry, actor)?;
+            let came = text(i64::try_from(came).unwrap_or(i64::MAX));
+            info!(
+                "registry {}: the copy that came at {came} is read",
+                registry.id
+            );
+            Ok(())
+        })
+        .await
+    }
+
+    /// Moves copies of a registry's source, and brings into force what is to be read then.
+    async fn move_copy(
+        &self,
+        actor: &str,
+        id: &str,
+        event: &str,
+        work: impl FnOnce(&Registry, &str) -> Result<(), String>,
+    ) -> Reload {
+        // Nothing may come or go meanwhile.
+        let _one_at_a_time = self.fetching.lock().await;
+        if let Some(refused) = self.core().back.refuses(actor) {
+            return Reload::refused(refused);
+        }
         let configured = self.configured();
         let registries = configured.config().map(|config| &config.registries);
         let registry = registries.into_iter().flatten().find(|of| of.id == id);
         let Some(registry) = registry else {
             return Reload::refused(format!("there is no registry {id}"));
         };
-        if let Err(problem) = sources::accept(registry) {
+        if let Err(problem) = work(registry, actor) {
             return Reload::refused(problem);
         }
         // What could not be written has been told.
-        let _ = self
-            .core()
-            .record(actor, "accept", json!({ "registry": id }));
+        let _ = self.core().record(actor, event, json!({ "registry": id }));
         let by = actor.to_owned();
         let work = move |core: &mut Core, read| (core.apply(read, &by), ());
         self.bring(actor, Some(id), work).await.0

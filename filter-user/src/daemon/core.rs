@@ -68,12 +68,19 @@ pub(super) struct Reading {
     state: State,
     before: Option<Arc<Everything>>,
     bypasses: Bypasses,
+    /// The registry whose held file is read in place of its newest copy.
+    held: Option<String>,
 }
 
 impl Reading {
     /// Takes a registry of any size, this once.
     pub(super) fn accept(&mut self, id: &str) {
         self.state.kept.remove(id);
+    }
+
+    /// Reads the file of a registry that is held, where there is one.
+    pub(super) fn look_at_held(&mut self, id: &str) {
+        self.held = Some(id.to_owned());
     }
 
     /// Reads and compiles.
@@ -83,11 +90,13 @@ impl Reading {
             everything: self.before.as_deref(),
             bypasses: &self.bypasses,
         };
-        Everything::read(
+        let held = self.held.as_deref();
+        Everything::read_held(
             &self.file,
             self.seed,
             before,
             progress,
+            held,
             gate::interface_rows,
         )
     }
@@ -135,6 +144,7 @@ impl Core {
             state: self.state.clone(),
             before: self.everything.clone(),
             bypasses: self.bypasses.clone(),
+            held: None,
         }
     }
 

@@ -126,6 +126,9 @@ impl Server {
             } => tokio::spawn(async move { server.try_out(&by, seconds).await }),
             Request::Undo => tokio::spawn(async move { server.undo(&by).await }),
             Request::Accept { id } => tokio::spawn(async move { server.accept(&by, &id).await }),
+            Request::RollBack { id } => {
+                tokio::spawn(async move { server.roll_back(&by, &id).await })
+            }
             Request::Fetch { id } => {
                 return match self.fetch(id.as_deref(), Some(&by)).await {
                     Ok(fetched) => Response::data(&fetched),
@@ -165,6 +168,7 @@ impl Server {
             | Request::Apply { .. }
             | Request::Undo
             | Request::Accept { .. }
+            | Request::RollBack { .. }
             | Request::Fetch { .. } => lost(),
         }
     }

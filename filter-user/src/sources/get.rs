@@ -11,7 +11,7 @@ use ureq::http::{StatusCode, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, http};
 
-use super::Memo;
+use super::Version;
 use crate::config::Fetch;
 use crate::digest::hexadecimal;
 
@@ -28,21 +28,14 @@ pub(super) enum Got {
     /// What is known is still right.
     Same,
     /// A file.
-    File {
-        /// As [`Memo::etag`].
-        etag: Option<String>,
-        /// As [`Memo::last_modified`].
-        last_modified: Option<String>,
-        /// As [`Memo::sha256`].
-        sha256: String,
-    },
+    File(Version),
 }
 
 /// Asks for a registry's file, and writes what comes to `into`. `known`: what the server need not send again.
 ///
 /// # Errors
 /// Why nothing came that could be used; without a password.
-pub(super) fn file(fetch: &Fetch, known: Option<&Memo>, into: &Path) -> Result<Got, String> {
+pub(super) fn file(fetch: &Fetch, known: Option<&Version>, into: &Path) -> Result<Got, String> {
     let mut request = agent(fetch)?.get(&fetch.url);
     if let Some(etag) = known.and_then(|known| known.etag.as_ref()) {
         request = request.header(header::IF_NONE_MATCH, etag);
@@ -65,11 +58,11 @@ pub(super) fn file(fetch: &Fetch, known: Option<&Memo>, into: &Path) -> Result<G
     };
     let (etag, last_modified) = (text(header::ETAG), text(header::LAST_MODIFIED));
     let sha256 = save(response.body_mut(), fetch.size_max, into)?;
-    Ok(Got::File {
+    Ok(Got::File(Version {
         etag,
         last_modified,
         sha256,
-    })
+    }))
 }
 
 /// Asks for the signature of a file, and writes it to `into`.

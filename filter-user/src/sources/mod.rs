@@ -3,11 +3,14 @@
 //! was read from it and kept its limits.
 
 mod get;
+mod held;
 mod store;
+mod unpack;
 mod update;
 
-pub use store::{Memo, Store};
-pub use update::{Outcome, Updated, accept, update};
+pub use held::{accept, roll_back};
+pub use store::{Memo, Store, Version, Waiting};
+pub use update::{Outcome, Updated, update};
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,6 +28,8 @@ pub enum State {
     Unchanged,
     /// The last fetch failed: an earlier copy is in force.
     Cached,
+    /// What came waits until somebody accepts it: an earlier copy is in force.
+    Held,
     /// For longer than its alarm nothing was heard of it.
     Stale,
     /// There is no copy.
@@ -41,6 +46,7 @@ impl State {
             State::Fresh => "fresh",
             State::Unchanged => "unchanged",
             State::Cached => "cached after an error",
+            State::Held => "held",
             State::Stale => "stale",
             State::None => "none",
             State::Delivered => "delivered",
@@ -69,7 +75,7 @@ pub struct SourceStatus {
     pub changed: u64,
     /// Good copies on disk.
     pub copies: usize,
-    /// Why the last fetch failed.
+    /// Why the last fetch failed, or what came is held.
     pub problem: Option<String>,
 }
 
@@ -104,6 +110,8 @@ pub fn status(registry: &Registry, modified: u64, now: SystemTime) -> Option<Sou
         State::None
     } else if overdue(memo.checked) {
         State::Stale
+    } else if memo.waiting.is_some() {
+        State::Held
     } else if memo.problem.is_some() {
         State::Cached
     } else if memo.changed == memo.checked {
@@ -118,7 +126,7 @@ pub fn status(registry: &Registry, modified: u64, now: SystemTime) -> Option<Sou
         checked: memo.checked,
         changed: memo.changed,
         copies,
-        problem: memo.problem,
+        problem: memo.problem.or(memo.waiting.map(|waiting| waiting.why)),
     })
 }
 

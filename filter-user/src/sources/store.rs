@@ -15,17 +15,38 @@ pub(super) const COPIES: usize = 5;
 /// Beginning of a copy's name; its number follows.
 const COPY: &str = "copy-";
 
+/// What a server gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Its entity tag (RFC 9110 section 8.8.3).
+    pub etag: Option<String>,
+    /// When it was changed, in the server's words.
+    pub last_modified: Option<String>,
+    /// SHA-256 of what came, in hexadecimal digits.
+    pub sha256: String,
+}
+
+/// A file that is not read until somebody accepts it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// What it is.
+    #[serde(flatten)]
+    pub version: Version,
+    /// Why it waits.
+    pub why: String,
+}
+
 /// What is known of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memo {
     /// The URL that the newest copy came from.
     pub url: String,
-    /// Its entity tag (RFC 9110 section 8.8.3).
-    pub etag: Option<String>,
-    /// When it was changed, in the server's words.
-    pub last_modified: Option<String>,
-    /// SHA-256 of the newest copy.
-    pub sha256: String,
+    /// The newest copy.
+    #[serde(flatten)]
+    pub newest: Version,
+    /// The file that is held.
+    #[serde(default)]
+    pub waiting: Option<Waiting>,
     /// When a fetch last succeeded, in seconds since 1970; 0: never.
     pub checked: u64,
     /// When the newest copy came.
@@ -93,24 +114,45 @@ impl Store {
         self.directory.join("rejected")
     }
 
-    /// Where a file waits that changes the registry's size by more than it may.
+    /// Where a file waits until somebody accepts it.
     #[must_use]
     pub fn held(&self) -> PathBuf {
         self.directory.join("held")
     }
 
-    /// Moves what came, and its signature, to another place of the store.
+    /// Moves a file, and its signature, to another place of the store.
     ///
     /// # Errors
     /// It cannot be moved.
-    pub(super) fn put_away(&self, to: &Path) -> io::Result<()> {
-        let incoming = self.incoming();
-        fs::rename(&incoming, to)?;
+    pub(super) fn put_away(&self, file: &Path, to: &Path) -> io::Result<()> {
+        self.remove(to)?;
+        fs::rename(file, to)?;
         for kind in SIGNATURES {
-            let signature = beside(&incoming, kind);
+            let signature = beside(file, kind);
             if signature.exists() {
                 fs::rename(signature, beside(to, kind))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Removes a file, or the directory of a collection, and its signature, where they are there.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub(super) fn remove(&self, file: &Path) -> io::Result<()> {
+        let gone = match fs::symlink_metadata(file) {
+            Ok(found) if found.is_dir() => fs::remove_dir_all(file),
+            Ok(_) => fs::remove_file(file),
+            Err(error) => Err(error),
+        };
+        match gone {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        for kind in SIGNATURES {
+            // Most files have none.
+            let _ = fs::remove_file(beside(file, kind));
         }
         Ok(())
     }
@@ -151,19 +193,30 @@ impl Store {
             }
         }
         // The signature first: a copy without it is none.
-        File::open(file)?.sync_all()?;
+        sync(file)?;
         fs::rename(file, &path)?;
         File::open(&self.directory)?.sync_all()?;
         let old = (copies.len() + 1).saturating_sub(COPIES);
         for copy in copies.iter().take(old) {
-            fs::remove_file(copy)?;
-            for kind in SIGNATURES {
-                // Most copies have none.
-                let _ = fs::remove_file(beside(copy, kind));
-            }
+            self.remove(copy)?;
         }
         Ok(path)
     }
+}
+
+/// Writes a file, or all that a directory holds, to the disk.
+fn sync(path: &Path) -> io::Result<()> {
+    let kind = fs::symlink_metadata(path)?;
+    if kind.is_dir() {
+        for entry in fs::read_dir(path)? {
+            sync(&entry?.path())?;
+        }
+    }
+    // A link is part of its directory.
+    if kind.is_dir() || kind.is_file() {
+        File::open(path)?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn beside(file: &Path, ending: &str) -> PathBuf {

@@ -1,16 +1,13 @@
 //! One round of a source: fetched, tried, and made the copy that is read, or set aside.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use super::get::{self, Got};
-use super::store::Store;
-use super::{Memo, seconds};
-use crate::config::{Config, Registry};
-use crate::digest::{self, hexadecimal};
+use super::{Memo, Store, Version, Waiting, held, seconds, unpack};
+use crate::config::{Config, Fetch, Registry};
 use crate::problem::Problem;
 use crate::registry::load::{KeptBefore, load};
 use crate::registry::progress::Progress;
@@ -26,6 +23,8 @@ pub enum Outcome {
     New,
     /// There is nothing newer.
     Unchanged,
+    /// What came waits until somebody accepts it.
+    Held,
     /// Nothing came that could be used: what there was stays.
     Failed,
 }
@@ -37,7 +36,7 @@ pub struct Updated {
     pub id: String,
     /// What it came to.
     pub outcome: Outcome,
-    /// Why it failed.
+    /// Why it failed, or is held.
     pub problem: Option<String>,
 }
 
@@ -72,6 +71,8 @@ pub fn update(config: &Config, registry: &Registry, kept: &KeptBefore) -> Option
         memo.changed = now;
     }
     memo.problem.clone_from(&problem);
+    let waiting = memo.waiting.as_ref().map(|waiting| waiting.why.clone());
+    let waiting = waiting.filter(|_| outcome == Outcome::Held);
     let unwritten = store.keep(&memo).err().map(|error| {
         let path = fetch.directory.display();
         format!("{path}: cannot be written: {error}: make room or correct permissions")
@@ -79,7 +80,7 @@ pub fn update(config: &Config, registry: &Registry, kept: &KeptBefore) -> Option
     Some(Updated {
         id: registry.id.clone(),
         outcome,
-        problem: problem.or(unwritten),
+        problem: problem.or(waiting).or(unwritten),
     })
 }
 
@@ -96,108 +97,112 @@ fn round(
     let io = |error: std::io::Error| format!("{}: {error}", fetch.directory.display());
     store.make().map_err(io)?;
     let incoming = store.incoming();
+    store.remove(&incoming).map_err(io)?;
+    memo.waiting.take_if(|_| !store.held().exists());
     // What is known of a copy says nothing where the copy is gone, or its signature is not there.
-    let newest = store.copies().pop();
     let whole = |copy: &PathBuf| {
         let signature = registry.signature.as_ref();
         signature.is_none_or(|signature| signature.path_for(copy).exists())
     };
-    let known = newest.filter(whole).map(|_| &*memo);
-    let (etag, last_modified, sha256) = match get::file(fetch, known, &incoming)? {
-        Got::Same => return Ok(Outcome::Unchanged),
-        Got::File {
-            etag,
-            last_modified,
-            sha256,
-        } => (etag, last_modified, sha256),
+    let newest = store.copies().pop().filter(whole).map(|_| &memo.newest);
+    let waiting = memo.waiting.as_ref().map(|waiting| &waiting.version);
+    let unchanged = match waiting {
+        Some(_) => Outcome::Held,
+        None => Outcome::Unchanged,
     };
-    let same = known.is_some_and(|known| known.sha256 == sha256);
-    if same {
-        fs::remove_file(&incoming).map_err(io)?;
-    } else {
-        if let Some(signature) = &registry.signature {
-            let beside = signature.path_for(Path::new(&fetch.url));
-            let url = fetch.signature_url.clone();
-            let url = url.unwrap_or_else(|| beside.to_string_lossy().into_owned());
-            get::signature(fetch, &url, &signature.path_for(&incoming))
-                .map_err(|error| format!("the signature, {url}: {error}"))?;
+    let version = match get::file(fetch, waiting.or(newest), &incoming)? {
+        Got::Same => return Ok(unchanged),
+        Got::File(version) => version,
+    };
+    let same = |known: &Version| known.sha256 == version.sha256;
+    if waiting.is_some_and(same) {
+        store.remove(&incoming).map_err(io)?;
+        if let Some(waiting) = &mut memo.waiting {
+            waiting.version = version;
         }
-        if let Err(problems) = tried(config, registry, kept, store) {
-            return Err(set_aside(config, registry, kept, store, &problems).map_err(io)?);
-        }
-        store.promote(&incoming).map_err(io)?;
+        return Ok(Outcome::Held);
     }
-    (memo.etag, memo.last_modified, memo.sha256) = (etag, last_modified, sha256);
-    Ok(if same {
-        Outcome::Unchanged
-    } else {
-        Outcome::New
-    })
+    if newest.is_some_and(same) {
+        store.remove(&incoming).map_err(io)?;
+        // The server has taken back what is held.
+        held::discard(store, memo).map_err(io)?;
+        memo.newest = version;
+        return Ok(Outcome::Unchanged);
+    }
+    prepare(registry, fetch, &incoming)?;
+    if let Some(why) = judge(config, registry, kept, store)? {
+        store.put_away(&incoming, &store.held()).map_err(io)?;
+        memo.waiting = Some(Waiting { version, why });
+        return Ok(Outcome::Held);
+    }
+    store.promote(&incoming).map_err(io)?;
+    held::discard(store, memo).map_err(io)?;
+    memo.newest = version;
+    Ok(Outcome::New)
 }
 
-/// Puts a file away that is not used; why.
-fn set_aside(
+/// Fetches the signature of what came, and unpacks a collection.
+fn prepare(registry: &Registry, fetch: &Fetch, incoming: &Path) -> Result<(), String> {
+    if let Some(signature) = &registry.signature {
+        let beside = signature.path_for(Path::new(&fetch.url));
+        let url = fetch.signature_url.clone();
+        let url = url.unwrap_or_else(|| beside.to_string_lossy().into_owned());
+        get::signature(fetch, &url, &signature.path_for(incoming))
+            .map_err(|error| format!("the signature, {url}: {error}"))?;
+    }
+    if registry.format.is_one_file() {
+        Ok(())
+    } else {
+        unpack::in_place(incoming, fetch)
+    }
+}
+
+/// Reads what came: why it is to be held, if it is.
+///
+/// # Errors
+/// Why it cannot be used.
+fn judge(
     config: &Config,
     registry: &Registry,
     kept: &KeptBefore,
     store: &Store,
-    problems: &[Problem],
-) -> std::io::Result<String> {
+) -> Result<Option<String>, String> {
+    let id = &registry.id;
+    let remedy = format!(
+        "`schoolgate diff --accept {id}` tells what it does, `schoolgate registry accept {id}` takes it"
+    );
+    let problems = match tried(config, registry, kept, store) {
+        Ok(_) => {
+            let fetch = registry.fetch.as_ref();
+            let holds = fetch.is_some_and(|fetch| fetch.hold_updates);
+            let first = store.copies().is_empty();
+            return Ok((holds && !first).then(|| format!("held, as hold_updates says: {remedy}")));
+        }
+        Err(problems) => problems,
+    };
     let mut of_any_size = kept.clone();
-    let sized = of_any_size.remove(&registry.id).is_some_and(|had| had > 0);
-    if sized && tried(config, registry, &of_any_size, store).is_ok() {
-        store.put_away(&store.held())?;
+    let sized = of_any_size.remove(id).is_some_and(|had| had > 0);
+    // A file without any entry is broken rather than right.
+    let holds_some = || tried(config, registry, &of_any_size, store).is_ok_and(|kept| kept > 0);
+    if sized && holds_some() {
         let first = problems.first().map(|problem| problem.what.as_str());
-        let id = &registry.id;
-        return Ok(format!(
-            "{}: held; if it is right, `schoolgate registry accept {id}` takes it, and `schoolgate undo` goes back",
+        return Ok(Some(format!(
+            "{}: held: {remedy}",
             first.unwrap_or_default()
-        ));
+        )));
     }
-    store.put_away(&store.rejected())?;
-    Ok(told(problems, store))
+    let aside = store.put_away(&store.incoming(), &store.rejected());
+    aside.map_err(|error| format!("{}: {error}", store.rejected().display()))?;
+    Err(told(&problems, store))
 }
 
-/// Makes the file that is held, if there is one, the copy that is read.
-///
-/// # Errors
-/// It cannot be moved.
-pub fn accept(registry: &Registry) -> Result<(), String> {
-    let Some(fetch) = &registry.fetch else {
-        return Ok(());
-    };
-    let store = Store::new(&fetch.directory);
-    if !store.held().exists() {
-        return Err(format!("registry {}: no copy is held", registry.id));
-    }
-    let io = |error: std::io::Error| format!("{}: {error}", fetch.directory.display());
-    store.promote(&store.held()).map_err(io)?;
-    let now = seconds(SystemTime::now());
-    let memo = Memo {
-        url: fetch.url.clone(),
-        attempted: now,
-        checked: now,
-        changed: now,
-        // The next fetch asks for all of it, and compares.
-        sha256: sha256_of(&store).map_err(io)?,
-        ..Memo::default()
-    };
-    store.keep(&memo).map_err(io)
-}
-
-/// SHA-256 of the newest copy, in hexadecimal digits.
-fn sha256_of(store: &Store) -> std::io::Result<String> {
-    let mut file = File::open(store.to_read())?;
-    Ok(hexadecimal(&digest::of_file(&mut file)?))
-}
-
-/// Reads the file that came as its registry would be read.
+/// Reads the file that came as its registry would be read. Gives the number of its entries.
 fn tried(
     config: &Config,
     registry: &Registry,
     kept: &KeptBefore,
     store: &Store,
-) -> Result<(), Vec<Problem>> {
+) -> Result<u64, Vec<Problem>> {
     let mut trial = config.clone();
     trial.registries = vec![Registry {
         path: store.incoming(),
@@ -205,7 +210,9 @@ fn tried(
         ..registry.clone()
     }];
     // Nobody looks for the keys: any seed will do.
-    load(&trial, 1, &[], kept, Progress::Quiet).map(|_| ())
+    let loaded = load(&trial, 1, &[], kept, Progress::Quiet)?;
+    let counts = loaded.summaries.iter().map(|summary| summary.counts.kept);
+    Ok(counts.sum())
 }
 
 /// The first problems of a file that was set aside.
