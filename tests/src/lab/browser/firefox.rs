@@ -12,6 +12,9 @@ use super::{START, Setup, alone, home, soon};
 use crate::lab::process::Process;
 use crate::lab::{TempDir, patience, wait};
 
+/// What Firefox says of a visit that another took the place of.
+const INTERRUPTED: &str = "interrupted an unfinished navigation";
+
 /// What keeps it from anything that the page did not ask for. HTTP/3, DNS over HTTPS, upgrades to HTTPS and
 /// all else that a person's browser does are as they come.
 const PREFERENCES: &[(&str, &str)] = &[
@@ -113,14 +116,19 @@ impl Firefox {
     ) -> anyhow::Result<Option<String>> {
         let deadline = Instant::now() + limit;
         let parameters = json!({ "context": self.context, "url": url, "wait": "complete" });
-        let number = self
-            .socket
-            .send("browsingContext.navigate", parameters, None)?;
-        Ok(match self.socket.answer(number, deadline)? {
-            None => Some(format!("nothing within {} s", limit.as_secs())),
-            Some(Ok(_)) => None,
-            Some(Err(error)) => Some(short(&error)),
-        })
+        loop {
+            let method = "browsingContext.navigate";
+            let number = self.socket.send(method, parameters.clone(), None)?;
+            let error = match self.socket.answer(number, deadline)? {
+                None => return Ok(Some(format!("nothing within {} s", limit.as_secs()))),
+                Some(Ok(_)) => return Ok(None),
+                Some(Err(error)) => short(&error),
+            };
+            // The error page of the visit before may come late, and take this one's place for a moment.
+            if !error.contains(INTERRUPTED) || Instant::now() > deadline {
+                return Ok(Some(error));
+            }
+        }
     }
 
     /// Asks for pages in these languages from now on.
