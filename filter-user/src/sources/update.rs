@@ -176,7 +176,7 @@ fn judge(
             let fetch = registry.fetch.as_ref();
             let holds = fetch.is_some_and(|fetch| fetch.hold_updates);
             let first = store.copies().is_empty();
-            return Ok((holds && !first).then(|| format!("held, as hold_updates says: {remedy}")));
+            return Ok((holds && !first).then(|| format!("waits, as hold_updates says: {remedy}")));
         }
         Err(problems) => problems,
     };
@@ -186,10 +186,7 @@ fn judge(
     let holds_some = || tried(config, registry, &of_any_size, store).is_ok_and(|kept| kept > 0);
     if sized && holds_some() {
         let first = problems.first().map(|problem| problem.what.as_str());
-        return Ok(Some(format!(
-            "{}: held: {remedy}",
-            first.unwrap_or_default()
-        )));
+        return Ok(Some(format!("{}: {remedy}", first.unwrap_or_default())));
     }
     let aside = store.put_away(&store.incoming(), &store.rejected());
     aside.map_err(|error| format!("{}: {error}", store.rejected().display()))?;
