@@ -49,6 +49,19 @@ fn tar_of(parts: &[Part<'_>]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
+/// An archive with a name of 64 MiB.
+fn long_name() -> Vec<u8> {
+    let name = vec![b'x'; 64 << 20];
+    let mut header = Header::new_gnu();
+    header.set_path("././@LongLink").unwrap();
+    header.set_entry_type(EntryType::GNULongName);
+    header.set_size(name.len() as u64);
+    header.set_cksum();
+    let mut builder = Builder::new(Vec::new());
+    builder.append(&header, name.as_slice()).unwrap();
+    builder.into_inner().unwrap()
+}
+
 fn gz(bytes: &[u8]) -> Vec<u8> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());
     packed.write_all(bytes).unwrap();
@@ -215,6 +228,7 @@ fn a_hostile_archive_leaves_the_last_collection_and_writes_nowhere_else() {
             "larger than 1 mib",
         ),
         (gz(&tar_of(&many)), "more than 40000"),
+        (gz(&long_name()), "headers of more than"),
         (cut(&whole), "cut off"),
         (cut(&zip_of(&good)), "cut off"),
         (b"not an archive".to_vec(), "no tar"),
@@ -246,10 +260,15 @@ fn links_out_of_a_collection_are_left_out() {
         ("ads", EntryType::Symlink, "../../.."),
         ("shopping", EntryType::Symlink, "gone"),
         ("gambling", EntryType::Symlink, "gambling"),
+        // Each is innocent by itself.
+        ("games/up", EntryType::Symlink, ".."),
+        ("porn", EntryType::Symlink, "games/up/.."),
     ];
     let files = took(&site, gz(&tar_of(&parts)), "\"1\"");
     assert_eq!(files, wanted(&[("games/domains", 1)]));
     let path = site.registry().unwrap().path;
-    assert!(std::fs::symlink_metadata(path.join("adult")).is_err());
-    assert!(std::fs::symlink_metadata(path.join("ads")).is_err());
+    for name in ["adult", "ads", "shopping", "gambling", "porn"] {
+        let left = std::fs::symlink_metadata(path.join(name));
+        assert!(left.is_err(), "{name}");
+    }
 }

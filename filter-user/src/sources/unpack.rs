@@ -1,11 +1,13 @@
 //! Collections come as archives: tar, plain or packed by gzip, or zip. They are unpacked into a directory of ours, and
 //! nothing of them gets out of it: paths that climb are refused, links come last and lead nowhere else.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use flate2::read::MultiGzDecoder;
 use zip::ZipArchive;
@@ -14,6 +16,8 @@ use crate::config::Fetch;
 
 /// Files, directories and links of an archive. The largest known collection has 1,536 files.
 const ENTRIES_MAX: usize = 40_000;
+/// Bytes from the end of one file to the beginning of the next.
+const HEADER_BYTES_MAX: u64 = 1 << 20;
 /// Bytes that are written at once.
 const BUFFER_BYTES: usize = 256 << 10;
 /// Directories that hold nothing but one other, at the top of an archive.
@@ -33,9 +37,10 @@ pub(super) fn in_place(archive: &Path, fetch: &Fetch) -> Result<(), String> {
         _ => {}
     }
     fs::create_dir(&into).map_err(failed)?;
-    let done = unpack(archive, &into, fetch.size_max).and_then(|()| {
+    let done = unpack(archive, &into, fetch.size_max).and_then(|links| {
         let root = root(&into, fetch.archive_root.as_deref())?;
-        fs::remove_file(archive)
+        keep_inside(&root, &links)
+            .and_then(|()| fs::remove_file(archive))
             .and_then(|()| fs::rename(root, archive))
             .map_err(failed)
     });
@@ -47,16 +52,16 @@ pub(super) fn in_place(archive: &Path, fetch: &Fetch) -> Result<(), String> {
 /// Where the collection begins.
 fn root(top: &Path, named: Option<&Path>) -> Result<PathBuf, String> {
     if let Some(named) = named {
-        let root = top.join(named);
-        let real = fs::symlink_metadata(&root).is_ok_and(|found| found.is_dir());
-        return if real {
-            Ok(root)
-        } else {
-            Err(format!(
-                "has no directory {}: correct archive_root",
-                named.display()
-            ))
+        let found = top
+            .canonicalize()
+            .ok()
+            .zip(top.join(named).canonicalize().ok());
+        let found = found.filter(|(top, root)| root.starts_with(top) && root.is_dir());
+        let none = || {
+            let named = named.display();
+            format!("has no directory {named}: correct archive_root")
         };
+        return found.map(|(_, root)| root).ok_or_else(none);
     }
     let mut root = top.to_path_buf();
     for _ in 0..LONE_MAX {
@@ -66,6 +71,19 @@ fn root(top: &Path, named: Option<&Path>) -> Result<PathBuf, String> {
         }
     }
     Ok(root)
+}
+
+/// Removes links that lead out of the collection, or nowhere. How they are written does not tell, where they lead by
+/// way of one another.
+fn keep_inside(root: &Path, links: &[PathBuf]) -> io::Result<()> {
+    let real = root.canonicalize()?;
+    for link in links {
+        let leads = link.canonicalize();
+        if !leads.is_ok_and(|to| to.starts_with(&real)) {
+            fs::remove_file(link)?;
+        }
+    }
+    Ok(())
 }
 
 /// The directory that is all that a directory holds, unless that is a category.
@@ -78,7 +96,8 @@ fn lone(directory: &Path) -> Option<PathBuf> {
     goes_on.then_some(path)
 }
 
-fn unpack(archive: &Path, into: &Path, size_max: u64) -> Result<(), String> {
+/// Writes what an archive holds. Gives the links.
+fn unpack(archive: &Path, into: &Path, size_max: u64) -> Result<Vec<PathBuf>, String> {
     let broken = |error: io::Error| format!("cannot be read: {error}");
     let mut file = File::open(archive).map_err(broken)?;
     let mut magic = [0u8; 4];
@@ -95,9 +114,15 @@ fn unpack(archive: &Path, into: &Path, size_max: u64) -> Result<(), String> {
 
 fn tar(reader: impl Read, target: &mut Target<'_>) -> Result<(), String> {
     let broken = |error: io::Error| format!("no tar, tar.gz or zip, or cut off: {error}");
-    let mut archive = tar::Archive::new(reader);
+    let left = Rc::new(Cell::new(HEADER_BYTES_MAX));
+    let mut archive = tar::Archive::new(Metered {
+        from: reader,
+        left: Rc::clone(&left),
+    });
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
+        // The target counts what files hold.
+        left.set(u64::MAX);
         let path = entry.path().map_err(broken)?.into_owned();
         let kind = entry.header().entry_type();
         if kind.is_dir() {
@@ -117,8 +142,31 @@ fn tar(reader: impl Read, target: &mut Target<'_>) -> Result<(), String> {
                 path.display()
             ));
         }
+        left.set(HEADER_BYTES_MAX);
     }
     Ok(())
+}
+
+/// A reader of an archive that gives so much and no more: names in headers are taken into memory as long as they are.
+struct Metered<R> {
+    from: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.get();
+        if left == 0 {
+            let what = format!("headers of more than {HEADER_BYTES_MAX} bytes");
+            return Err(io::Error::other(what));
+        }
+        let room = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let read = self.from.read(buffer.get_mut(..room).unwrap_or_default())?;
+        self.left.set(left.saturating_sub(read as u64));
+        Ok(read)
+    }
 }
 
 fn zip(reader: BufReader<File>, target: &mut Target<'_>) -> Result<(), String> {
@@ -242,14 +290,14 @@ impl<'p> Target<'p> {
         fs::hard_link(first, place).map_err(|error| at(path, &error))
     }
 
-    fn end(self) -> Result<(), String> {
+    fn end(self) -> Result<Vec<PathBuf>, String> {
         if self.files == 0 {
             return Err("holds no file".to_owned());
         }
-        for (place, to) in self.links {
-            symlink(&to, &place).map_err(|error| at(&to, &error))?;
+        for (place, to) in &self.links {
+            symlink(to, place).map_err(|error| at(to, &error))?;
         }
-        Ok(())
+        Ok(self.links.into_keys().collect())
     }
 }
 
