@@ -123,3 +123,25 @@ fn over_a_restart_the_state_in_the_kernel_stays_until_somebody_accepts() {
     assert_eq!(taken.code, Some(0), "{taken:?}");
     assert!(!is_blocked(&scene, "first.example") && is_blocked(&scene, ALLOWED));
 }
+
+#[test]
+fn after_a_reboot_another_size_is_better_than_no_filter_and_an_empty_list_is_not() {
+    let Some((scene, daemon)) = scene() else {
+        return;
+    };
+    let edge = &scene.topology.edge;
+    // As after a reboot: the state directory is there, and nothing in the kernel.
+    let detach = |daemon: Daemon| {
+        daemon.stop().unwrap();
+        let detached = scene.site.ask(edge, &["detach"]).unwrap();
+        assert_eq!(detached.code, Some(0), "{detached:?}");
+    };
+    detach(daemon);
+    scene.site.write("large.txt", &names(900, ALLOWED)).unwrap();
+    let daemon = scene.site.start(edge).unwrap();
+    assert!(is_blocked(&scene, EXACT) && is_blocked(&scene, ALLOWED));
+    detach(daemon);
+    scene.site.write("large.txt", "").unwrap();
+    let mut daemon = scene.site.start_only(edge).unwrap();
+    assert!(daemon.wait_for("READY=1").is_err());
+}

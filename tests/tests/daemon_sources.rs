@@ -21,6 +21,9 @@ use schoolgate_tests::lists_server::{Answer, ListsServer};
 const FIRST: &str = "first.example";
 const SECOND: &str = "second.example";
 
+/// The configuration before the registry that is fetched.
+const WITHOUT: &str = "without.toml";
+
 struct Place {
     scene: Scene,
     server: Option<ListsServer>,
@@ -53,7 +56,9 @@ impl Place {
             }
         });
         let server = server.unwrap();
-        let text = config(&scene.site)
+        let text = config(&scene.site);
+        scene.site.write(WITHOUT, &text).unwrap();
+        let text = text
             + &format!(
                 "\n[[registries]]\nid = \"fetched\"\ntier = \"{tier}\"\nformat = \"domains\"\n\
                  semantics = \"exact\"\nurl = \"http://{}/list\"\ninterval_seconds = 10\n{keys}\n",
@@ -204,4 +209,28 @@ fn an_update_is_held_shown_taken_and_taken_back() {
         rows.contains("accept") && rows.contains("roll_back"),
         "{rows}"
     );
+}
+
+#[test]
+fn a_registry_with_a_url_comes_into_a_running_daemon() {
+    for command in [&["reload", "--wait"][..], &["apply"], &["fetch"]] {
+        let Some(place) = Place::new("unified") else {
+            return;
+        };
+        let site = &place.scene.site;
+        let with = std::fs::read_to_string(site.path(CONFIG)).unwrap();
+        let without = std::fs::read_to_string(site.path(WITHOUT)).unwrap();
+        site.write(CONFIG, &without).unwrap();
+        let _daemon = site.start(&place.scene.topology.edge).unwrap();
+        assert!(!place.is_blocked(FIRST));
+        site.write(CONFIG, &with).unwrap();
+        place.gives(Answer::status("503 Service Unavailable"));
+        let failed = place.ask(&["fetch"]);
+        assert_eq!(failed.code, Some(1), "{failed:?}");
+        assert!(failed.stdout.contains("503"), "{failed:?}");
+        place.gives(Answer::file(format!("{FIRST}\n"), "\"1\""));
+        let done = place.ask(command);
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert!(place.is_blocked(FIRST), "{command:?}");
+    }
 }

@@ -148,6 +148,25 @@ impl Core {
         }
     }
 
+    /// Where nothing is in force that could stay, as after a reboot, registries whose size has changed by too much are
+    /// taken: without them, no school has a filter. Whether that helped.
+    pub(super) fn apply_any_size(&mut self) -> bool {
+        let before = self.kept();
+        let mut reading = self.reading();
+        reading.state.kept.clear();
+        let Ok(read) = reading.read(Progress::Quiet) else {
+            return false;
+        };
+        let had = |summary: &Summary| before.get(&summary.id).copied().unwrap_or(0);
+        // An empty file is no registry of another size.
+        let emptied = |summary: &Summary| summary.counts.kept == 0 && had(summary) > 0;
+        if read.summaries.iter().any(emptied) {
+            return false;
+        }
+        warn!("nothing is in force: registries are taken whatever their size is now");
+        self.apply(Ok(read), "daemon").ok
+    }
+
     /// Entries that registries held when they were last in force.
     pub(super) fn kept(&self) -> KeptBefore {
         self.state.kept.clone()

@@ -1,5 +1,5 @@
-//! Registries that are fetched: before the first load where there is no copy, then each by its interval, and when
-//! an operator asks. New copies come into force by a reload like any other.
+//! Registries that are fetched: before a load that is asked for where there is no copy, then each by its interval, and
+//! when an operator asks. New copies come into force by a reload like any other.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,23 +21,23 @@ const RECHECK: Duration = Duration::from_secs(60);
 /// Wait after the first fetch that failed; it doubles with each further one, up to the interval.
 const RETRY_SECONDS: u64 = 30;
 
-/// Fetches what has no copy yet, before anything is in force.
-pub(super) fn first(config: &Config, kept: &KeptBefore) {
+/// Fetches what has no copy yet.
+pub(super) fn first(config: &Config, kept: &KeptBefore) -> Vec<Updated> {
     std::thread::scope(|scope| {
+        let mut threads = Vec::new();
         for registry in &config.registries {
             let Some(fetch) = &registry.fetch else {
                 continue;
             };
             if Store::new(&fetch.directory).copies().is_empty() {
                 info!("fetching {} for the first time", fetch.url);
-                scope.spawn(move || {
-                    if let Some(updated) = update(config, registry, kept) {
-                        tell(&updated);
-                    }
-                });
+                threads.push(scope.spawn(move || update(config, registry, kept)));
             }
         }
-    });
+        // A panic in there has been printed.
+        let done = threads.into_iter().filter_map(|it| it.join().ok()?);
+        done.inspect(tell).collect()
+    })
 }
 
 /// Fetches for ever.
@@ -142,6 +142,48 @@ impl Server {
         let read = || Config::load(&file).ok().map(Arc::new);
         let file = if everything.is_none() { read() } else { None };
         Configured { everything, file }
+    }
+
+    /// Fetches what the configuration file names and has no copy yet: what is in force does not know of it.
+    pub(super) async fn fetch_new(&self) -> Vec<Updated> {
+        let _one_at_a_time = self.fetching.lock().await;
+        let (file, kept) = {
+            let core = self.core();
+            (core.file.clone(), core.kept())
+        };
+        // Where the configuration cannot be read, a reload tells of it.
+        let work = move || Config::load(&file).map_or(Vec::new(), |config| first(&config, &kept));
+        // A panic in there has been printed.
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_default()
+    }
+
+    /// Fetches all sources, or the one with this id, at once, those among them that are new to the daemon.
+    ///
+    /// # Errors
+    /// As [`Server::fetch`].
+    pub(super) async fn fetch_asked(
+        &self,
+        only: Option<&str>,
+        by: &str,
+    ) -> Result<Fetched, String> {
+        let mut new = self.fetch_new().await;
+        new.retain(|updated| only.is_none_or(|id| updated.id == id));
+        let mut fetched = match self.fetch(only, Some(by)).await {
+            Err(_) if !new.is_empty() => Fetched {
+                sources: Vec::new(),
+                reload: None,
+            },
+            fetched => fetched?,
+        };
+        let is_new = |updated: &Updated| new.iter().any(|of| of.id == updated.id);
+        fetched.sources.retain(|updated| !is_new(updated));
+        let came = new.iter().any(|of| of.outcome == Outcome::New);
+        if came && fetched.reload.is_none() {
+            fetched.reload = Some(self.reload(by).await);
+        }
+        fetched.sources.append(&mut new);
+        Ok(fetched)
     }
 
     /// How all sources stand.

@@ -47,7 +47,8 @@ pub fn run(file: &Path) -> Result<Exit, Failure> {
         |problem: crate::problem::Problem| Failure::new(Exit::Permission, problem.to_string());
     let state_dir = StateDir::open(&settings.state_dir).map_err(failed)?;
     let mut core = Core::new(file, &settings.runtime_dir, state_dir).map_err(failed)?;
-    fetch::first(&config, &core.kept());
+    // What failed has been told, and is told again by the load.
+    let _ = fetch::first(&config, &core.kept());
     let portal = config.portal;
     start(&mut core)?;
     give_back_memory();
@@ -90,6 +91,9 @@ fn start(core: &mut Core) -> Result<(), Failure> {
         return Ok(());
     }
     let pinned = gate::pinned(&core.runtime_dir);
+    if pinned.is_empty() && core.apply_any_size() {
+        return Ok(());
+    }
     if pinned.is_empty() {
         return Err(Failure {
             exit: Exit::from_code(reload.exit),
@@ -134,7 +138,10 @@ async fn serve(
     info!("READY, control socket {}", settings.socket.display());
     loop {
         tokio::select! {
-            _ = hangup.recv() => { server.reload("signal").await; }
+            _ = hangup.recv() => {
+                server.fetch_new().await;
+                server.reload("signal").await;
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }

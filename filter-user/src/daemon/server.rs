@@ -114,23 +114,32 @@ impl Server {
         // What was begun is brought to its end, also where nobody waits for it any more.
         let reload = match request {
             Request::Reload { wait: false } => {
-                tokio::spawn(async move { server.reload(&by).await });
+                tokio::spawn(async move {
+                    server.fetch_new().await;
+                    server.reload(&by).await
+                });
                 return Response::data(&"started");
             }
             Request::Reload { wait: true }
             | Request::Apply {
                 confirm_seconds: None,
-            } => tokio::spawn(async move { server.reload(&by).await }),
+            } => tokio::spawn(async move {
+                server.fetch_new().await;
+                server.reload(&by).await
+            }),
             Request::Apply {
                 confirm_seconds: Some(seconds),
-            } => tokio::spawn(async move { server.try_out(&by, seconds).await }),
+            } => tokio::spawn(async move {
+                server.fetch_new().await;
+                server.try_out(&by, seconds).await
+            }),
             Request::Undo => tokio::spawn(async move { server.undo(&by).await }),
             Request::Accept { id } => tokio::spawn(async move { server.accept(&by, &id).await }),
             Request::RollBack { id } => {
                 tokio::spawn(async move { server.roll_back(&by, &id).await })
             }
             Request::Fetch { id } => {
-                return match self.fetch(id.as_deref(), Some(&by)).await {
+                return match self.fetch_asked(id.as_deref(), &by).await {
                     Ok(fetched) => Response::data(&fetched),
                     Err(problem) => Response::failure(Exit::Problem, vec![problem]),
                 };

@@ -10,7 +10,8 @@ use super::{Memo, Store, Version, Waiting, seconds};
 use crate::config::Registry;
 use crate::digest::{self, hexadecimal};
 
-/// Makes the file that is held, if there is one, the copy that is read.
+/// Makes the file that is held, if there is one, the copy that is read. Where none is, the copy that is there may be
+/// what somebody accepts.
 ///
 /// # Errors
 /// It cannot be moved.
@@ -20,7 +21,7 @@ pub fn accept(registry: &Registry) -> Result<(), String> {
     };
     let store = Store::new(&fetch.directory);
     if !store.held().exists() {
-        return Err(format!("registry {}: no copy is held", registry.id));
+        return Ok(());
     }
     let io = |error: io::Error| format!("{}: {error}", fetch.directory.display());
     store.promote(&store.held()).map_err(io)?;
