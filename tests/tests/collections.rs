@@ -228,6 +228,7 @@ fn a_hostile_archive_leaves_the_last_collection_and_writes_nowhere_else() {
             "larger than 1 mib",
         ),
         (gz(&tar_of(&many)), "more than 40000"),
+        (tar_of(&[file(&"a/".repeat(40), "x")]), "deeper than 32"),
         (gz(&long_name()), "headers of more than"),
         (cut(&whole), "cut off"),
         (cut(&zip_of(&good)), "cut off"),

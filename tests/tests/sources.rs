@@ -237,6 +237,10 @@ fn an_operator_goes_back_and_the_next_file_goes_on() {
         roll_back(&registry(), "root").unwrap();
         assert_eq!(site.in_force().unwrap(), text);
     }
+    // The server still has the first of those that were taken back.
+    let told = held(site.fetch().unwrap());
+    assert!(told.contains("taken back"), "{told}");
+    assert_eq!(site.in_force().unwrap(), "one.example\n");
     site.gives(Answer::file("n4.example\n", "\"4\""));
     assert_eq!(site.fetch().unwrap().outcome, Outcome::New);
     assert_eq!(site.in_force().unwrap(), "n4.example\n");

@@ -2,7 +2,7 @@
 //! when an operator asks. New copies come into force by a reload like any other.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -29,7 +29,7 @@ pub(super) fn first(config: &Config, kept: &KeptBefore) -> Vec<Updated> {
             let Some(fetch) = &registry.fetch else {
                 continue;
             };
-            if Store::new(&fetch.directory).copies().is_empty() {
+            if is_missing(registry) {
                 info!("fetching {} for the first time", fetch.url);
                 threads.push(scope.spawn(move || update(config, registry, kept)));
             }
@@ -38,6 +38,21 @@ pub(super) fn first(config: &Config, kept: &KeptBefore) -> Vec<Updated> {
         let done = threads.into_iter().filter_map(|it| it.join().ok()?);
         done.inspect(tell).collect()
     })
+}
+
+/// Whether no copy of a registry can be read as it is configured now: there is none, it is another URL's, or it has no
+/// signature.
+fn is_missing(registry: &Registry) -> bool {
+    let Some(fetch) = &registry.fetch else {
+        return false;
+    };
+    let store = Store::new(&fetch.directory);
+    let newest = store.copies().pop();
+    let signed = |copy: &PathBuf| {
+        let signature = registry.signature.as_ref();
+        signature.is_none_or(|signature| signature.path_for(copy).exists())
+    };
+    newest.is_none_or(|copy| !signed(&copy)) || store.memo().url != fetch.url
 }
 
 /// Fetches for ever.
@@ -146,13 +161,20 @@ impl Server {
 
     /// Fetches what the configuration file names and has no copy yet: what is in force does not know of it.
     pub(super) async fn fetch_new(&self) -> Vec<Updated> {
-        let _one_at_a_time = self.fetching.lock().await;
         let (file, kept) = {
             let core = self.core();
             (core.file.clone(), core.kept())
         };
         // Where the configuration cannot be read, a reload tells of it.
-        let work = move || Config::load(&file).map_or(Vec::new(), |config| first(&config, &kept));
+        let read = tokio::task::spawn_blocking(move || {
+            let config = Config::load(&file).ok()?;
+            config.registries.iter().any(is_missing).then_some(config)
+        });
+        let Some(config) = read.await.unwrap_or_default() else {
+            return Vec::new();
+        };
+        let _one_at_a_time = self.fetching.lock().await;
+        let work = move || first(&config, &kept);
         // A panic in there has been printed.
         let done = tokio::task::spawn_blocking(work).await;
         done.unwrap_or_default()
@@ -228,7 +250,9 @@ impl Server {
         }
         sources.iter().for_each(tell);
         sources.sort_by(|left, right| left.id.cmp(&right.id));
-        let moved = config.registries.iter().any(has_newer);
+        // A number that was given back may be given again, so that the path alone does not tell.
+        let came = sources.iter().any(|of| of.outcome == Outcome::New);
+        let moved = came || config.registries.iter().any(has_newer);
         let reload = if moved && !sources.is_empty() {
             Some(self.reload(by.unwrap_or("daemon")).await)
         } else {

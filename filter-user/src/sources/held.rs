@@ -10,6 +10,9 @@ use super::{Memo, Store, Version, Waiting, seconds};
 use crate::config::Registry;
 use crate::digest::{self, hexadecimal};
 
+/// Files that are remembered as taken back.
+const TAKEN_BACK_MAX: usize = 16;
+
 /// Makes the file that is held, if there is one, the copy that is read. Where none is, the copy that is there may be
 /// what somebody accepts.
 ///
@@ -31,6 +34,8 @@ pub fn accept(registry: &Registry) -> Result<(), String> {
         Some(waiting) => waiting.version,
         None => Version::default(),
     };
+    let accepted = memo.newest.sha256.clone();
+    memo.taken_back.retain(|sha256| *sha256 != accepted);
     memo.changed = seconds(SystemTime::now());
     memo.checked = memo.changed;
     memo.problem = None;
@@ -56,17 +61,24 @@ pub fn roll_back(registry: &Registry, actor: &str) -> Result<u64, String> {
     };
     let io = |error: io::Error| format!("{}: {error}", fetch.directory.display());
     let mut memo = store.memo();
-    // A copy that was held before the one that goes back is older than it.
     let version = std::mem::take(&mut memo.newest);
+    // A file that was held before makes room for this one; the server still has it, maybe.
+    let before = memo.waiting.take().map(|waiting| waiting.version.sha256);
+    let gone = before.into_iter().chain([version.sha256.clone()]);
+    memo.taken_back
+        .extend(gone.filter(|sha256| !sha256.is_empty()));
+    let excess = memo.taken_back.len().saturating_sub(TAKEN_BACK_MAX);
+    memo.taken_back.drain(..excess);
     store.put_away(&newest, &store.held()).map_err(io)?;
     memo.newest = version_of(&earlier).map_err(io)?;
     memo.waiting = Some(Waiting {
         version,
         why: format!("taken back by {actor}: `schoolgate registry accept {id}` brings it again"),
     });
-    store.keep(&memo).map_err(io)?;
     let came = earlier.metadata().and_then(|found| found.modified());
-    Ok(came.map_or(0, seconds))
+    memo.changed = came.map_or(0, seconds);
+    store.keep(&memo).map_err(io)?;
+    Ok(memo.changed)
 }
 
 /// Forgets what is held.

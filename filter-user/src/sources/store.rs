@@ -47,6 +47,9 @@ pub struct Memo {
     /// The file that is held.
     #[serde(default)]
     pub waiting: Option<Waiting>,
+    /// SHA-256 of files that operators went back from, oldest first.
+    #[serde(default)]
+    pub taken_back: Vec<String>,
     /// When a fetch last succeeded, in seconds since 1970; 0: never.
     pub checked: u64,
     /// When the newest copy came.
@@ -126,14 +129,14 @@ impl Store {
     /// It cannot be moved.
     pub(super) fn put_away(&self, file: &Path, to: &Path) -> io::Result<()> {
         self.remove(to)?;
-        fs::rename(file, to)?;
+        // The signature first: a file without it is not to be trusted.
         for kind in SIGNATURES {
             let signature = beside(file, kind);
             if signature.exists() {
                 fs::rename(signature, beside(to, kind))?;
             }
         }
-        Ok(())
+        fs::rename(file, to)
     }
 
     /// Removes a file, or the directory of a collection, and its signature, where they are there.

@@ -16,6 +16,8 @@ use crate::config::Fetch;
 
 /// Files, directories and links of an archive. The largest known collection has 1,536 files.
 const ENTRIES_MAX: usize = 40_000;
+/// Directories inside one another.
+const DEPTH_MAX: usize = 32;
 /// Bytes from the end of one file to the beginning of the next.
 const HEADER_BYTES_MAX: u64 = 1 << 20;
 /// Bytes that are written at once.
@@ -220,6 +222,9 @@ impl<'p> Target<'p> {
         self.entries += 1;
         if self.entries > ENTRIES_MAX {
             return Err(format!("holds more than {ENTRIES_MAX} files"));
+        }
+        if path.components().count() > DEPTH_MAX {
+            return Err(format!("directories deeper than {DEPTH_MAX}"));
         }
         match inside(Path::new(""), path) {
             Some(place) if place.as_os_str().is_empty() => Ok(None),

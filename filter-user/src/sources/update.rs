@@ -130,7 +130,13 @@ fn round(
         return Ok(Outcome::Unchanged);
     }
     prepare(registry, fetch, &incoming)?;
-    if let Some(why) = judge(config, registry, kept, store)? {
+    let judged = judge(config, registry, kept, store)?;
+    let gone_back = memo.taken_back.contains(&version.sha256);
+    let id = &registry.id;
+    let again = gone_back.then(|| {
+        format!("was taken back before: `schoolgate registry accept {id}` brings it again")
+    });
+    if let Some(why) = judged.or(again) {
         store.put_away(&incoming, &store.held()).map_err(io)?;
         memo.waiting = Some(Waiting { version, why });
         return Ok(Outcome::Held);
@@ -180,6 +186,14 @@ fn judge(
         }
         Err(problems) => problems,
     };
+    if store.copies().is_empty() {
+        // Nothing of it could stay.
+        let mut of_any_size = kept.clone();
+        of_any_size.remove(id);
+        if tried(config, registry, &of_any_size, store).is_ok_and(|kept| kept > 0) {
+            return Ok(None);
+        }
+    }
     let mut of_any_size = kept.clone();
     let sized = of_any_size.remove(id).is_some_and(|had| had > 0);
     // A file without any entry is broken rather than right.
