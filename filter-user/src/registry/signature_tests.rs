@@ -75,7 +75,7 @@ fn altered_registry_is_refused_and_its_signature_is_asked_when_it_is_read_anew_o
     std::fs::remove_file(lab.dir.path().join(SIGNATURE)).unwrap();
     let same = lab.load(&signed, &good.sources).unwrap();
     assert!(Arc::ptr_eq(&same.sources[0].file, &good.sources[0].file));
-    // In force without a signature, and one is asked for now.
+    // What came into force without a signature does not count once the configuration asks for one.
     let unsigned = lab.load(PLAIN, &[]).unwrap();
     refused(
         &lab,
